@@ -1,0 +1,125 @@
+//! What a core needs to know, checked and ready to use. The file as an operator writes it is the program's
+//! business: nothing here knows a key's name or JSON.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use redis_router::{CacheSettings, Source};
+
+/// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// Cores to run; at least 1 and at most the number of usable CPUs.
+    pub cores: usize,
+    /// Where routes come from.
+    pub routes: Source,
+    /// Bounds of the per-core route cache.
+    pub route_cache: CacheSettings,
+    /// How backends are connected to.
+    pub upstream: Upstream,
+    /// How long each stage of an exchange may take.
+    pub timeouts: Timeouts,
+    /// How large a request may be.
+    pub limits: Limits,
+    /// Peers whose `X-Forwarded-*` headers are believed. Empty: nobody's.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Pages that replace the built-in ones.
+    pub pages: Pages,
+    /// Where the access log goes; `None`: no access log.
+    pub access_log: Option<AccessLog>,
+    /// How long a drain may take before what is left is cut.
+    pub graceful_wait: Duration,
+}
+
+/// The addresses to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// One entry an address. Port 0 takes a free port, the same for every core.
+    pub addresses: Vec<ListenAddress>,
+    /// Length of the kernel's queue of connections not yet accepted.
+    pub backlog: u32,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// True where the family may be missing on this machine without that being an error (the default "all
+    /// addresses" names both IPv4 and IPv6).
+    pub optional: bool,
+}
+
+/// How backends are connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// HTTP connections per backend per core, in use or idle; at least 1. Tunnels are not counted.
+    pub max_sockets: usize,
+    /// Whether backend connections are reused.
+    pub keep_alive: bool,
+    /// Backends tried after the first one failed; 0: none.
+    pub retries: u32,
+}
+
+/// Time-outs of an exchange. `None`: no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head; in total. Answered with 408.
+    pub client_header: Option<Duration>,
+    /// Without progress on the body of a request (408 while no answer has begun), or on a client that does not
+    /// take its answer (connection closed).
+    pub client_body: Option<Duration>,
+    /// Between two requests of one connection, and before the first. The connection is closed.
+    pub client_idle: Option<Duration>,
+    /// For one connection to a backend, in total; also how long a request waits for a free one.
+    pub connect: Option<Duration>,
+    /// From the request's last byte to the end of the backend's response head. Answered with 504.
+    pub backend_header: Option<Duration>,
+    /// Without progress on the backend's response body, or on a backend that does not take the request's body.
+    pub backend_body: Option<Duration>,
+    /// Without a byte in either direction of a tunnel.
+    pub tunnel_idle: Option<Duration>,
+}
+
+/// Sizes a request may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a message head; beyond: 431 (502 for a backend's).
+    pub header_bytes: usize,
+    /// Header fields of a message; beyond: 431 (502 for a backend's).
+    pub headers: usize,
+    /// Bytes of a request target; beyond: 414.
+    pub uri_bytes: usize,
+    /// Bytes of a request body; beyond: 413. `None`: no limit.
+    pub body_bytes: Option<u64>,
+}
+
+/// Error pages from the operator's directory, by status code.
+#[derive(Debug, Clone, Default)]
+pub struct Pages {
+    /// `error_<code>.html`.
+    pub by_status: HashMap<u16, Vec<u8>>,
+    /// `error_default.html`: for every status without a page of its own.
+    pub default: Option<Vec<u8>>,
+}
+
+/// The access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub target: AccessLogTarget,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// A file, appended to, opened anew on SIGUSR1.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}

@@ -1,0 +1,8 @@
+//! The route store: which backends serve a host, read from Redis and followed live, or from an embedded table.
+//! Knows no HTTP and no TLS.
+
+mod frontend;
+mod source;
+
+pub use frontend::{Backend, BackendHost, Frontend, InvalidBackend, Scheme};
+pub use source::{CacheSettings, RedisSettings, Server, Source};
