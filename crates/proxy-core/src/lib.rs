@@ -1,2 +1,38 @@
-//! The data plane.
+//! The data plane of cjs-proxy: takes HTTP requests on every core, finds their backend, and relays.
+//!
+//! [`supervisor::run`] serves by [`settings::Settings`]. `exchange.rs` tells the life of one request.
+
+mod accept;
+mod access_log;
+mod answer;
+pub mod bounds;
+mod buffer;
+mod clock;
+mod conn;
+mod context;
+mod core;
+mod deadline;
+mod dialer;
+mod downstream;
+mod error;
+mod exchange;
+pub mod http;
+mod inbox;
+mod log_writer;
+mod message_reader;
+mod pick;
+mod relay;
+mod runtime;
 pub mod settings;
+mod socket;
+mod stream;
+pub mod supervisor;
+mod upstream;
+mod watch;
+
+pub use error::StartError;
+
+/// The kernel interface that cores would use on this machine, as it is named to users.
+pub fn io_driver() -> &'static str {
+    runtime::probe().name()
+}

@@ -1,0 +1,108 @@
+//! The answers the proxy gives itself: error pages and `__ping__`. Where a fault becomes a status is
+//! `error.rs`; what the client reads for it is here.
+
+use crate::http::encode::{Persistence, own_response, reason};
+use crate::http::head::Version;
+use crate::settings::Pages;
+
+/// Seconds a client is told to wait when it is not its fault.
+const RETRY_AFTER: &str = "1";
+
+/// Appends the whole answer for `status`, without its body to a HEAD request. Returns the bytes of the page that
+/// were appended.
+pub(crate) fn error(
+    out: &mut Vec<u8>,
+    status: u16,
+    pages: &Pages,
+    client: (Version, Persistence),
+    to_head: bool,
+) -> usize {
+    let built_in;
+    let page = match pages.by_status.get(&status).or(pages.default.as_ref()) {
+        Some(page) => page.as_slice(),
+        None => {
+            built_in = built_in_page(status);
+            built_in.as_bytes()
+        }
+    };
+    let mut fields = vec![("content-type", "text/html"), ("cache-control", "no-cache")];
+    match status {
+        503 => fields.push(("retry-after", RETRY_AFTER)),
+        405 => fields.push(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        _ => {}
+    }
+    own_response(out, status, &fields, page.len(), client);
+    if to_head {
+        return 0;
+    }
+    out.extend_from_slice(page);
+    page.len()
+}
+
+/// Appends the answer to a request for `__ping__` (Hipache's way for a load balancer to ask whether the proxy
+/// lives). Returns the bytes of its body.
+pub(crate) fn ping(out: &mut Vec<u8>, client: (Version, Persistence), to_head: bool) -> usize {
+    const BODY: &str = "ok";
+    own_response(out, 200, &[("content-type", "text/plain")], BODY.len(), client);
+    if to_head {
+        return 0;
+    }
+    out.extend_from_slice(BODY.as_bytes());
+    BODY.len()
+}
+
+fn built_in_page(status: u16) -> String {
+    let reason = reason(status);
+    let explanation = match status {
+        400 => "The request was not understood, or nothing is served under this host name.",
+        405 => "This method is not offered here.",
+        408 => "The request took too long to arrive.",
+        413 => "The request is larger than this server accepts.",
+        414 => "The address of this request is longer than this server accepts.",
+        431 => "The header of this request is larger than this server accepts.",
+        502 => "The application did not give a valid answer.",
+        503 => "The service is busy or being looked after. Please try again shortly.",
+        504 => "The application took too long to answer.",
+        505 => "This version of HTTP is not spoken here.",
+        _ => "The request could not be served.",
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{status} {reason}</title></head>\n\
+         <body><h1>{status} {reason}</h1><p>{explanation}</p></body>\n</html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: (Version, Persistence) = (Version::Http11, Persistence::KeepAlive);
+
+    fn text(status: u16, pages: &Pages, to_head: bool) -> String {
+        let mut out = Vec::new();
+        error(&mut out, status, pages, CLIENT, to_head);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_page_states_its_true_length() {
+        for status in [400, 405, 408, 413, 414, 431, 500, 502, 503, 504, 505] {
+            let text = text(status, &Pages::default(), false);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} {}\r\n", reason(status))) && !head.contains("Unknown"));
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+            assert!(head.contains("content-type: text/html") && head.contains("cache-control: no-cache"));
+            assert_eq!(head.contains("retry-after: 1"), status == 503);
+        }
+    }
+
+    #[test]
+    fn an_operators_page_replaces_ours_and_head_gets_no_body() {
+        let mut pages = Pages { default: Some(b"any".to_vec()), ..Pages::default() };
+        pages.by_status.insert(502, b"bad gateway page".to_vec());
+        assert!(text(502, &pages, false).ends_with("\r\n\r\nbad gateway page"));
+        assert!(text(400, &pages, false).ends_with("\r\n\r\nany"));
+        let head = text(502, &pages, true);
+        assert!(head.contains("content-length: 16\r\n") && head.ends_with("\r\n\r\n"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Every cap of the data plane in one place: the unit in the name, the reason beside the value. Caps that an
+//! operator sets live in `settings`; these hold whatever is set.
+
+/// First read of a client connection. A browser's head fits; ten thousand idle clients stay under 16 KB each.
+pub(crate) const CLIENT_HEAD_BYTES: usize = 4 * 1024;
+/// First read of a backend's answer: head and a small body arrive together.
+pub(crate) const UPSTREAM_HEAD_BYTES: usize = 8 * 1024;
+/// One read or write of a body. 64 KB costs a third less CPU per megabyte than 16 KB.
+pub(crate) const BULK_BYTES: usize = 64 * 1024;
+/// Bulk buffers a core keeps for reuse; more are freed.
+pub(crate) const BULK_BUFFERS_KEPT: usize = 64;
+/// Room before a bulk buffer's payload for the size line of a chunk: eight hex digits and CRLF.
+pub(crate) const CHUNK_HEADROOM_BYTES: usize = 10;
+/// Header fields any message may have, whatever `limits.headers` says: the parser's table lives on the stack.
+pub const HEADER_FIELDS_CEILING: usize = 1024;
+/// Bytes of a message head, whatever `limits.headerBytes` says.
+pub const HEAD_BYTES_CEILING: usize = 1024 * 1024;
+/// Digits of a chunk size: 64 bits.
+pub(crate) const CHUNK_SIZE_DIGITS: u8 = 16;
+/// Bytes of extensions after one chunk size; they mean nothing to us and cost us reading.
+pub(crate) const CHUNK_EXTENSION_BYTES: usize = 256;
+/// Bytes of a trailer section.
+pub(crate) const TRAILER_BYTES: usize = 8 * 1024;
+/// Bytes of a host name with its port (RFC 1035: 255, and `:65535`).
+pub(crate) const HOST_BYTES: usize = 261;
+/// Bytes of a client's `X-Request-Id` that are passed on; a longer one is replaced.
+pub(crate) const REQUEST_ID_BYTES: usize = 128;
+/// Bytes of a request body held so that another backend can be tried with it.
+pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
+/// Interim (1xx) answers to one request. More is a backend in a loop.
+pub(crate) const INTERIM_RESPONSES: u32 = 32;
+/// Idle backend connections per core over all backends; the oldest of the busiest stack goes first.
+pub(crate) const IDLE_UPSTREAMS_PER_CORE: usize = 4096;
+/// How long a backend connection may lie idle. Shorter than what servers keep by default (60 s and more).
+pub(crate) const IDLE_UPSTREAM_SECONDS: u64 = 50;
+/// Requests that wait for a connection to one backend on one core; a further one gets 503 at once.
+pub(crate) const WAITERS_PER_BACKEND: usize = 1024;
+/// Backends whose pools a core remembers; unused ones are forgotten first.
+pub(crate) const POOLS_PER_CORE: usize = 65_536;
+/// Addresses of one backend name that are tried.
+pub(crate) const ADDRESSES_PER_NAME: usize = 16;
+/// Names of backends whose addresses a core remembers.
+pub(crate) const NAMES_PER_CORE: usize = 65_536;
+/// Names waiting for a resolver thread.
+pub(crate) const RESOLVE_QUEUE: usize = 1024;
+/// Threads that resolve names; one slow name server must not hold up every other name.
+pub(crate) const RESOLVER_THREADS: usize = 4;
+/// Age at which a resolved name is asked for again.
+pub(crate) const RESOLVED_SECONDS: u64 = 30;
+/// Messages from the supervisor that one core has not yet read.
+pub(crate) const INBOX_MESSAGES: usize = 1024;
+/// Access log bytes a core gathers before it hands them to the writer.
+pub(crate) const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Batches on their way to the writer, per core. A writer that is this far behind loses lines, never time.
+pub(crate) const LOG_BATCHES: usize = 32;
+/// Bytes of any one client-given field in an access log line.
+pub(crate) const LOG_FIELD_BYTES: usize = 4096;
+/// Bytes read and thrown away from a client that was refused, so that it sees the answer and not a reset.
+pub(crate) const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// How long that may take.
+pub(crate) const LINGER_SECONDS: u64 = 3;
+/// Submission entries of a core's ring; fewer are tried when locked memory is short.
+pub(crate) const RING_ENTRIES: [u32; 3] = [4096, 1024, 256];
+/// Resolution of all time-outs on connections.
+pub(crate) const TICK_MILLIS: u64 = 100;
+
+const _: () = assert!(BULK_BYTES <= 0xffff_ffff, "a chunk's size must fit its headroom of eight digits");
+const _: () = assert!(REPLAY_BYTES <= BULK_BYTES, "a held body is sent as one chunk");
+const _: () = assert!(CLIENT_HEAD_BYTES < BULK_BYTES && UPSTREAM_HEAD_BYTES < BULK_BYTES);

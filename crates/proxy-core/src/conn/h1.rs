@@ -1,0 +1,70 @@
+//! One HTTP/1.x connection: its requests one after the other, then an orderly end.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::net::TcpStream;
+
+use crate::bounds::{CLIENT_HEAD_BYTES, LINGER_BYTES, LINGER_SECONDS};
+use crate::context::Core;
+use crate::deadline::{Cut, Ticks};
+use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
+use crate::downstream::{Downstream, RequestBody, ResponseOut};
+use crate::exchange::{self, Client, Ending};
+use crate::http::request::RequestHead;
+use crate::message_reader::MessageReader;
+use crate::stream;
+
+/// Serves the connection until it ends.
+pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, port: u16) {
+    let client = describe(&core, peer, port);
+    let (read, write) = stream::split(stream, &core.connector.wheel, Cut::Read);
+    let messages = MessageReader::new(read, CLIENT_HEAD_BYTES, Rc::clone(&core.connector.bulk));
+    let mut reader = H1Reader::new(messages, core.client_patience);
+    let mut writer = H1Writer::new(write, core.client_patience.body);
+    // Declared last, dropped first: before the socket is closed.
+    let registration = core.connections.register(writer.io.fd());
+    let mut request = RequestHead::default();
+    loop {
+        registration.set_idle(true);
+        if core.draining.get() && reader.messages.buffered().is_empty() {
+            writer.io.cut_reads();
+        }
+        if reader.arrival().await == Arrival::Gone {
+            return;
+        }
+        registration.set_idle(false);
+        let read = reader.head(&mut request, core.limits).await;
+        writer.begin(request.version);
+        let downstream = Downstream { body: RequestBody::H1(&mut reader), out: ResponseOut::H1(&mut writer) };
+        let ending = exchange::run(&core, &client, &request, read, downstream).await;
+        reader.messages.recycle(std::mem::take(&mut request.bytes));
+        if ending == Ending::Close {
+            break;
+        }
+    }
+    writer.io.finish();
+    linger(&mut reader).await;
+}
+
+fn describe(core: &Core, peer: SocketAddr, port: u16) -> Client {
+    let address = peer.ip().to_canonical();
+    let trusted = core.settings.trusted_proxies.iter().any(|network| network.contains(&address));
+    Client { address, address_text: address.to_string(), trusted, port }
+}
+
+/// Reads on for a while after our side has ended: closing a socket with unread bytes in it resets the connection,
+/// and the reset may overtake the answer (RFC 9112 section 9.6).
+async fn linger(reader: &mut H1Reader) {
+    reader.messages.deadline().arm(Ticks::of(Some(Duration::from_secs(LINGER_SECONDS))));
+    let mut left = LINGER_BYTES;
+    while let Ok(true) = reader.messages.fill().await {
+        let read = reader.messages.buffered().len();
+        reader.messages.consume(read);
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

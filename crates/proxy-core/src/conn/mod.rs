@@ -1,0 +1,3 @@
+//! A client's connection, by protocol.
+
+pub(crate) mod h1;

@@ -1,0 +1,127 @@
+//! What all exchanges of one core share. Nothing of it is shared with another core.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use nix::sys::socket::{Shutdown, shutdown};
+use redis_router::Router;
+use slab::Slab;
+
+use crate::deadline::Ticks;
+use crate::downstream::h1::ClientPatience;
+use crate::http::head::HeadLimits;
+use crate::log_writer::LogSink;
+use crate::settings::Settings;
+use crate::upstream::connect::Connector;
+
+/// One core's state.
+pub(crate) struct Core {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: HeadLimits,
+    pub(crate) client_patience: ClientPatience,
+    pub(crate) backend_patience: BackendPatience,
+    pub(crate) router: Router,
+    pub(crate) connector: Connector,
+    pub(crate) log: Option<LogSink>,
+    /// The present second as the access log writes it.
+    pub(crate) log_time: RefCell<String>,
+    /// No new requests: connections end with the answer they are at.
+    pub(crate) draining: Cell<bool>,
+    pub(crate) connections: Connections,
+    pub(crate) complaints: Complaints,
+}
+
+/// How long a backend may take, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BackendPatience {
+    pub(crate) header: Ticks,
+    pub(crate) body: Ticks,
+    pub(crate) tunnel: Ticks,
+}
+
+/// The client connections of a core, so that a drain can reach them.
+#[derive(Default)]
+pub(crate) struct Connections(RefCell<Slab<Connection>>);
+
+struct Connection {
+    fd: RawFd,
+    idle: bool,
+}
+
+impl Connections {
+    /// Registers the connection on `fd`. The registration must be dropped before the socket is closed.
+    pub(crate) fn register(&self, fd: RawFd) -> Registration<'_> {
+        let key = self.0.borrow_mut().insert(Connection { fd, idle: true });
+        Registration { connections: self, key }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Ends the connections that wait for a request. One whose request has just arrived still serves it.
+    pub(crate) fn end_idle(&self) {
+        for (_, connection) in self.0.borrow().iter().filter(|(_, connection)| connection.idle) {
+            // The only error is that the peer is gone already.
+            let _ = shutdown(connection.fd, Shutdown::Read);
+        }
+    }
+
+    /// Cuts every connection.
+    pub(crate) fn cut_all(&self) {
+        for (_, connection) in self.0.borrow().iter() {
+            // As in `end_idle`.
+            let _ = shutdown(connection.fd, Shutdown::Both);
+        }
+    }
+}
+
+/// A connection's entry, as long as it lives.
+pub(crate) struct Registration<'a> {
+    connections: &'a Connections,
+    key: usize,
+}
+
+impl Registration<'_> {
+    /// Says whether the connection waits for a request.
+    pub(crate) fn set_idle(&self, idle: bool) {
+        self.connections.0.borrow_mut()[self.key].idle = idle;
+    }
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.connections.0.borrow_mut().remove(self.key);
+    }
+}
+
+/// Failures that are worth a line in the log, a few a second: a dead backend under load must not fill a disk.
+#[derive(Default)]
+pub(crate) struct Complaints {
+    this_second: Cell<u32>,
+    withheld: Cell<u32>,
+}
+
+impl Complaints {
+    const PER_SECOND: u32 = 10;
+
+    /// Logs `complaint` unless there were too many in this second.
+    pub(crate) fn log(&self, complaint: std::fmt::Arguments<'_>) {
+        if self.this_second.get() < Self::PER_SECOND {
+            self.this_second.set(self.this_second.get() + 1);
+            log::warn!("{complaint}");
+        } else {
+            self.withheld.set(self.withheld.get() + 1);
+        }
+    }
+
+    /// Begins a new second, and says how many were withheld in the last.
+    pub(crate) fn tick(&self) {
+        self.this_second.set(0);
+        match self.withheld.take() {
+            0 => {}
+            count => log::warn!("{count} more failed exchanges in this second, not shown"),
+        }
+    }
+}

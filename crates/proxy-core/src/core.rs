@@ -1,0 +1,240 @@
+//! One core: a thread with its runtime, its listeners, and everything its connections need. Started and stopped
+//! by the supervisor, shares nothing.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use monoio::io::Canceller;
+use redis_router::{Router, Source, Table};
+
+use crate::accept::Listener;
+use crate::bounds::TICK_MILLIS;
+use crate::buffer::BulkBuffers;
+use crate::context::{BackendPatience, Complaints, Connections, Core};
+use crate::deadline::{Ticks, Wheel};
+use crate::dialer::StoreDialer;
+use crate::downstream::h1::ClientPatience;
+use crate::http::head::HeadLimits;
+use crate::inbox::{Inbox, Message, Outbox};
+use crate::log_writer::LogSink;
+use crate::runtime::{self, Driver};
+use crate::settings::Settings;
+use crate::upstream::connect::Connector;
+use crate::upstream::pool::Pool;
+use crate::upstream::resolve::{Question, Resolver};
+use crate::{clock, conn};
+
+/// How long connections that were cut may take to notice.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+
+/// What a core is given to start with.
+pub(crate) struct Start {
+    pub(crate) settings: Arc<Settings>,
+    /// Listening sockets of this core alone.
+    pub(crate) sockets: Vec<std::net::TcpListener>,
+    pub(crate) inbox: Inbox,
+    /// The outer end of the same inbox, for answers from the resolver threads.
+    pub(crate) outbox: Outbox,
+    pub(crate) questions: SyncSender<Question>,
+    pub(crate) log: Option<LogSink>,
+    /// The embedded route table, where there is one.
+    pub(crate) table: Option<Arc<Table>>,
+    /// Told once the core accepts.
+    pub(crate) ready: SyncSender<Driver>,
+}
+
+/// Runs a core on this thread until it is drained.
+///
+/// # Errors
+/// No runtime, or no more file descriptors.
+pub(crate) fn run(start: Start) -> io::Result<()> {
+    let (mut runtime, driver) = runtime::build()?;
+    runtime.block_on(serve(start, driver))
+}
+
+async fn serve(start: Start, driver: Driver) -> io::Result<()> {
+    let is_epoll = driver == Driver::Epoll;
+    let listeners = listen(start.sockets, is_epoll)?;
+    let core = build(start.settings, start.table, start.log, (start.questions, start.outbox));
+    let core = Rc::new(core);
+    let router = core.router.clone();
+    let dialer = StoreDialer(Rc::clone(&core));
+    let routes = monoio::spawn(async move { router.run(dialer).await });
+    let stop = Rc::new(RefCell::new(Some(Canceller::new())));
+    let accepting = Rc::new(Cell::new(listeners.len()));
+    for (listener, port) in listeners {
+        let (core, accepting) = (Rc::clone(&core), Rc::clone(&accepting));
+        let stop = stop.borrow().as_ref().map(Canceller::handle);
+        monoio::spawn(async move {
+            if let Some(stop) = stop {
+                accept(&core, &listener, stop, port).await;
+            }
+            accepting.set(accepting.get() - 1);
+        });
+    }
+    let inbox = {
+        let core = Rc::clone(&core);
+        start.inbox.run(is_epoll, move |message| take_message(&core, &stop, message))
+    };
+    let inbox = monoio::spawn(inbox);
+    // A supervisor that has ended needs no telling.
+    let _ = start.ready.send(driver);
+    live(&core, &accepting).await;
+    core.router.stop();
+    routes.await;
+    drop(inbox);
+    Ok(())
+}
+
+/// Wraps the sockets on this core, each with the port clients connect to.
+fn listen(sockets: Vec<std::net::TcpListener>, is_epoll: bool) -> io::Result<Vec<(Listener, u16)>> {
+    let wrap = |socket: std::net::TcpListener| {
+        let port = socket.local_addr()?.port();
+        Ok((Listener::new(socket, is_epoll)?, port))
+    };
+    sockets.into_iter().map(wrap).collect()
+}
+
+fn build(
+    settings: Arc<Settings>,
+    table: Option<Arc<Table>>,
+    log: Option<LogSink>,
+    (questions, outbox): (SyncSender<Question>, Outbox),
+) -> Core {
+    let timeouts = &settings.timeouts;
+    let router = match (&settings.routes, table) {
+        (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
+        (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
+    };
+    let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
+    Core {
+        limits: HeadLimits {
+            bytes: settings.limits.header_bytes,
+            fields: settings.limits.headers,
+            target: settings.limits.uri_bytes,
+        },
+        client_patience: ClientPatience {
+            idle: Ticks::of(timeouts.client_idle),
+            head: Ticks::of(timeouts.client_header),
+            body: Ticks::of(timeouts.client_body),
+        },
+        backend_patience: BackendPatience {
+            header: Ticks::of(timeouts.backend_header),
+            body: Ticks::of(timeouts.backend_body),
+            tunnel: Ticks::of(timeouts.tunnel_idle),
+        },
+        router,
+        connector: Connector {
+            pool: Pool::new(settings.upstream.max_sockets),
+            resolver: Resolver::new(questions, answer),
+            wheel: Wheel::new(),
+            bulk: Rc::new(BulkBuffers::default()),
+            patience: timeouts.connect,
+        },
+        log,
+        log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
+        draining: Cell::new(false),
+        connections: Connections::default(),
+        complaints: Complaints::default(),
+        settings,
+    }
+}
+
+async fn accept(core: &Rc<Core>, listener: &Listener, stop: monoio::io::CancelHandle, port: u16) {
+    let serve = |stream, peer| {
+        let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
+        monoio::spawn(contain_panic(connection));
+    };
+    listener.run(stop, serve).await;
+}
+
+/// A panic while serving one connection costs that connection alone.
+async fn contain_panic(connection: impl Future<Output = ()>) {
+    let mut connection = Box::pin(connection);
+    let ended = poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(context)));
+        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+    })
+    .await;
+    if ended.is_err() {
+        log::error!("a connection was given up: serving it panicked (the message above says where)");
+    }
+}
+
+/// Takes in what the supervisor says. `false`: nothing more is to be read.
+fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) -> bool {
+    match message {
+        Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
+        Message::Table(table) => core.router.replace_table(table),
+        Message::Drain => {
+            core.draining.set(true);
+            if let Some(accepts) = stop.take() {
+                drop(accepts.cancel());
+            }
+            core.connections.end_idle();
+            core.connector.pool.clear_idle();
+        }
+    }
+    true
+}
+
+/// The core's pulse: time-outs, log, upkeep. Ends when the core is drained.
+async fn live(core: &Core, accepting: &Cell<usize>) {
+    let started = clock::now();
+    let mut second = 0;
+    let mut draining_since: Option<Instant> = None;
+    loop {
+        monoio::time::sleep(Duration::from_millis(TICK_MILLIS)).await;
+        let now = clock::now();
+        let uptime = now - started;
+        core.connector.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
+        if second != uptime.as_secs() {
+            second = uptime.as_secs();
+            each_second(core, second);
+        }
+        *core.log_time.borrow_mut() = clock::log_time(clock::unix_seconds());
+        if let Some(log) = &core.log {
+            log.flush();
+        }
+        if core.draining.get() {
+            let since = *draining_since.get_or_insert(now);
+            if is_drained(core, accepting, now - since) {
+                break;
+            }
+        }
+    }
+    if let Some(log) = &core.log {
+        log.flush();
+    }
+}
+
+fn each_second(core: &Core, second: u64) {
+    core.connector.pool.sweep(second);
+    core.connector.resolver.tick(second);
+    core.complaints.tick();
+}
+
+/// Whether nothing is left to wait for, `waited` after the drain began. What outlives the grace is cut.
+fn is_drained(core: &Core, accepting: &Cell<usize>, waited: Duration) -> bool {
+    let grace = core.settings.graceful_wait;
+    core.connector.pool.clear_idle();
+    if accepting.get() == 0 && core.connections.len() == 0 {
+        return true;
+    }
+    if waited >= grace {
+        if core.connections.len() > 0 {
+            log::warn!("cutting {} connections that outlived server.gracefulWait", core.connections.len());
+        }
+        core.connections.cut_all();
+    } else {
+        core.connections.end_idle();
+    }
+    waited >= grace + CUT_GRACE
+}

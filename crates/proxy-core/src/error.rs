@@ -1,0 +1,122 @@
+//! What can go wrong, who is at fault, and what the client is told.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::http::fault::Fault;
+
+/// Why the proxy could not start. Each prints as one line: what, where, how to mend.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// None of the default addresses exists on this machine.
+    NoAddress,
+    /// The access log cannot be opened.
+    AccessLog(std::path::PathBuf, io::Error),
+    /// The route table cannot be read or is wrong.
+    RouteTable(String),
+    /// A thread or runtime cannot be made.
+    Core(io::Error),
+    /// A core ended though it was not told to.
+    CoreDied(usize),
+    /// Signals cannot be waited for.
+    Signals(io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: {error}")?;
+                f.write_str(match error.kind() {
+                    io::ErrorKind::AddrInUse => "; another program has this port, choose another server.port",
+                    io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+                    io::ErrorKind::AddrNotAvailable => "; this machine has no such address, correct server.bind",
+                    _ => "",
+                })
+            }
+            Self::NoAddress => f.write_str("no address to listen on: this machine has neither IPv4 nor IPv6"),
+            Self::AccessLog(path, error) => write!(
+                f,
+                "cannot open the access log {}: {error}; create its folder or set server.accessLog",
+                path.display()
+            ),
+            Self::RouteTable(message) => f.write_str(message),
+            Self::Core(error) => write!(f, "cannot start a core: {error}"),
+            Self::CoreDied(core) => write!(f, "core {core} ended unexpectedly; the panic above says why"),
+            Self::Signals(error) => write!(f, "cannot wait for signals: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Why an exchange did not get its answer from a backend.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The client's message is not acceptable.
+    Client(Fault),
+    /// The client was too slow with its request.
+    ClientTimeout,
+    /// The client left, or does not take its answer.
+    ClientGone,
+    /// Nothing is served under this host.
+    NoFrontend,
+    /// The host is unknown here and the store cannot be asked.
+    RoutesUnavailable(String),
+    /// The frontend has no backend that could be asked.
+    NoBackend,
+    /// Every connection to the backend is in use, or its name is not resolved in time.
+    BackendBusy,
+    /// No connection to the backend.
+    BackendUnreachable(io::Error),
+    /// The backend took too long to accept or to answer.
+    BackendTimeout,
+    /// The backend closed or reset the connection before its answer.
+    BackendClosed,
+    /// The backend's answer is not acceptable.
+    BackendInvalid(Fault),
+}
+
+impl Failure {
+    /// The one place where a failure becomes a status. `None`: there is nobody to tell.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Client(fault) => Some(fault.client_status()),
+            Self::ClientTimeout => Some(408),
+            Self::ClientGone => None,
+            Self::NoFrontend => Some(400),
+            Self::RoutesUnavailable(_) | Self::BackendBusy => Some(503),
+            Self::NoBackend | Self::BackendUnreachable(_) | Self::BackendClosed | Self::BackendInvalid(_) => Some(502),
+            Self::BackendTimeout => Some(504),
+        }
+    }
+
+    /// Whether another backend may do better. Only what happened before a response head counts.
+    pub(crate) fn is_backends(&self) -> bool {
+        matches!(
+            self,
+            Self::BackendUnreachable(_) | Self::BackendTimeout | Self::BackendClosed | Self::BackendInvalid(_)
+        )
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client(fault) => write!(f, "bad request: {fault}"),
+            Self::ClientTimeout => f.write_str("client too slow with its request"),
+            Self::ClientGone => f.write_str("client left"),
+            Self::NoFrontend => f.write_str("no frontend for this host"),
+            Self::RoutesUnavailable(why) => write!(f, "routes unavailable: {why}"),
+            Self::NoBackend => f.write_str("frontend has no usable backend"),
+            Self::BackendBusy => f.write_str("no free connection to the backend (server.maxSockets)"),
+            Self::BackendUnreachable(error) => write!(f, "backend unreachable: {error}"),
+            Self::BackendTimeout => f.write_str("backend timed out"),
+            Self::BackendClosed => f.write_str("backend closed the connection before its answer"),
+            Self::BackendInvalid(fault) => write!(f, "invalid answer from the backend: {fault}"),
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! One request and its response, in the order they live: route, backend, request sent, response relayed, log
+//! line. The only place that knows this order.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use redis_router::{Backend, Cached, Frontend};
+use smallvec::SmallVec;
+
+use crate::access_log::{Entry, RequestLine};
+use crate::bounds::INTERIM_RESPONSES;
+use crate::buffer::Buffer;
+use crate::context::Core;
+use crate::deadline::{Deadline, Ticks};
+use crate::downstream::{Downstream, OutgoingHead, RequestBody, ResponseOut};
+use crate::error::Failure;
+use crate::http::encode::{self, Destination, Forwarding, Persistence};
+use crate::http::fault::Fault;
+use crate::http::head::{Length, Version};
+use crate::http::request::RequestHead;
+use crate::http::response::ResponseHead;
+use crate::message_reader::{MessageReader, ReadFault};
+use crate::relay::{self, Beside, Broken, HeldBody, Upload};
+use crate::stream::WriteHalf;
+use crate::upstream::connection::Upstream;
+use crate::{answer, clock, pick};
+
+/// Host that the proxy answers itself, for load balancers that ask whether it lives (Hipache).
+const PING_HOST: &str = "__ping__";
+/// Status in the log for a client that left before there was one, as nginx writes it.
+const CLIENT_LEFT: u16 = 499;
+
+/// The client at the other end of a connection.
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    pub(crate) address_text: String,
+    /// Whether its forwarding fields are believed.
+    pub(crate) trusted: bool,
+    /// Port it connected to.
+    pub(crate) port: u16,
+}
+
+/// How the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The next request may be read.
+    Continue,
+    /// The connection ends; what was sent should still arrive.
+    Close,
+}
+
+/// What talking to a backend came to.
+enum Talk {
+    /// The response is with the client, whole; so is the request with the backend where it was `uploaded`.
+    Answered { persistence: Persistence, uploaded: bool },
+    /// The backend agreed to another protocol.
+    Switch,
+    /// The response has begun and cannot be completed.
+    Broken,
+}
+
+/// One request on its way.
+struct Exchange<'a> {
+    core: &'a Core,
+    client: &'a Client,
+    request: &'a RequestHead,
+    started: Instant,
+    frontend: Option<Rc<Frontend>>,
+    /// Some bytes of the request have gone to some backend.
+    sent: bool,
+    status: u16,
+    asked_backend_at: Option<Instant>,
+    backend_time: Duration,
+}
+
+/// Serves the request whose head was `read`, and logs it.
+pub(crate) async fn run(
+    core: &Core,
+    client: &Client,
+    request: &RequestHead,
+    read: Result<(), Failure>,
+    mut downstream: Downstream<'_>,
+) -> Ending {
+    let mut exchange = Exchange {
+        core,
+        client,
+        request,
+        started: clock::now(),
+        frontend: None,
+        sent: false,
+        status: CLIENT_LEFT,
+        asked_backend_at: None,
+        backend_time: Duration::ZERO,
+    };
+    let served = match read {
+        Ok(()) => exchange.serve(&mut downstream).await,
+        Err(failure) => Err(failure),
+    };
+    let ending = match served {
+        Ok(ending) => ending,
+        Err(failure) => exchange.refuse(&mut downstream, &failure).await,
+    };
+    exchange.log(&downstream);
+    ending
+}
+
+impl Exchange<'_> {
+    async fn serve(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
+        downstream.body.begin(self.request.body, self.core.settings.limits.body_bytes)?;
+        if self.request.host == PING_HOST {
+            return self.answer_ping(downstream).await;
+        }
+        let frontend = self.route().await?;
+        self.frontend = Some(Rc::clone(&frontend));
+        let mut held = HeldBody::default();
+        while !held.is_whole() && !held.is_full() {
+            match downstream.body.buffered_part()? {
+                Some(part) => held.take(part, &self.core.connector.bulk),
+                None => break,
+            }
+        }
+        self.asked_backend_at = Some(clock::now());
+        let outcome = self.ask_backends(downstream, &frontend, &mut held).await;
+        self.backend_time = self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at);
+        outcome
+    }
+
+    /// The frontend for the request's host. Waits for the store only where the host is new or was just changed.
+    async fn route(&self) -> Result<Rc<Frontend>, Failure> {
+        let host = self.request.host.as_str();
+        match self.core.router.cached(host) {
+            Cached::Frontend(frontend) => return Ok(frontend),
+            Cached::NoFrontend => return Err(Failure::NoFrontend),
+            Cached::Unknown => {}
+        }
+        match self.core.router.find(host).await {
+            Ok(Some(frontend)) => Ok(frontend),
+            Ok(None) => Err(Failure::NoFrontend),
+            Err(unavailable) => Err(Failure::RoutesUnavailable(unavailable.to_string())),
+        }
+    }
+
+    /// Asks one backend after the other until one answers, as long as the request can be sent again.
+    async fn ask_backends(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+        frontend: &Frontend,
+        held: &mut HeldBody,
+    ) -> Result<Ending, Failure> {
+        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut last = Failure::NoBackend;
+        for _ in 0..=self.core.settings.upstream.retries {
+            let Some(backend) = pick::pick(&frontend.backends, &tried, fastrand::u64(..)) else { break };
+            tried.push(backend.index);
+            match self.ask(downstream, backend, held).await {
+                Err(failure) if failure.is_backends() => {
+                    self.core.complaints.log(format_args!("frontend {}, backend {}: {failure}", frontend.key, backend.url));
+                    if !self.is_replayable(held) {
+                        return Err(failure);
+                    }
+                    last = failure;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whether another backend can be sent the same request without its being done twice (RFC 9110 section 9.2.2).
+    fn is_replayable(&self, held: &HeldBody) -> bool {
+        held.is_replayable() && (!self.sent || self.request.is_idempotent())
+    }
+
+    /// Asks one backend. A pooled connection that its backend closed in the meantime is no failure of the
+    /// backend: a fresh one is tried once.
+    async fn ask(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+        backend: &Backend,
+        held: &mut HeldBody,
+    ) -> Result<Ending, Failure> {
+        let upstream = self.core.connector.connection(backend, false).await?;
+        let was_pooled = upstream.reused;
+        let outcome = self.talk(downstream, backend, held, upstream).await;
+        if was_pooled && matches!(outcome, Err(Failure::BackendClosed)) && self.is_replayable(held) {
+            let upstream = self.core.connector.connection(backend, true).await?;
+            return self.talk(downstream, backend, held, upstream).await;
+        }
+        outcome
+    }
+
+    /// Sends the request over `upstream` and relays the response.
+    async fn talk(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+        backend: &Backend,
+        held: &mut HeldBody,
+        mut upstream: Upstream,
+    ) -> Result<Ending, Failure> {
+        self.send_request(&mut upstream, backend, held).await?;
+        let mut head = ResponseHead::default();
+        match self.converse(downstream, held, &mut upstream, &mut head).await? {
+            Talk::Switch => self.switch_protocols(downstream, upstream, &head).await,
+            Talk::Answered { persistence, uploaded } => {
+                if uploaded && head.persistent() {
+                    self.keep(upstream);
+                }
+                Ok(if uploaded { ending_of(persistence) } else { Ending::Close })
+            }
+            Talk::Broken => Ok(Ending::Close),
+        }
+    }
+
+    /// Sends the rest of the request and relays the response, both at once: either side may be the longer one.
+    async fn converse(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+        held: &mut HeldBody,
+        upstream: &mut Upstream,
+        head: &mut ResponseHead,
+    ) -> Result<Talk, Failure> {
+        let (core, request) = (self.core, self.request);
+        let deadline = upstream.messages.shared_deadline();
+        let answered = Cell::new(false);
+        let Downstream { body, out } = downstream;
+        let Upstream { messages, write, .. } = upstream;
+        let upload = upload(core, request, held, (&deadline, &answered), (body, write));
+        let mut upload = std::pin::pin!(upload);
+        let mut upload = Beside::new(upload.as_mut());
+        match upload.during(final_head(core, request, messages, out, head), Result::is_err).await {
+            Some(received) => received?,
+            None => return Err(failure_of(upload.into_outcome())),
+        }
+        answered.set(true);
+        deadline.disarm();
+        self.status = head.status;
+        if head.status == 101 {
+            return if upload.is_done() { Ok(Talk::Switch) } else { Err(Failure::BackendInvalid(Fault::Status)) };
+        }
+        let persistence = out.persistence(head, request.persistent() && !core.draining.get() && upload.is_done());
+        let relaying = relay_response(core, messages, out, head, persistence);
+        match upload.during(relaying, Result::is_err).await {
+            Some(Ok(())) => Ok(Talk::Answered { persistence, uploaded: upload.is_done() }),
+            Some(Err(Broken::Client)) => Ok(Talk::Broken),
+            Some(Err(Broken::Backend)) | None => {
+                out.abort();
+                Ok(Talk::Broken)
+            }
+        }
+    }
+
+    /// Sends the head together with what is held of the body, in one write.
+    async fn send_request(
+        &mut self,
+        upstream: &mut Upstream,
+        backend: &Backend,
+        held: &HeldBody,
+    ) -> Result<(), Failure> {
+        let mut out = upstream.take_scratch();
+        let forwarding = Forwarding {
+            peer: &self.client.address_text,
+            trusted: self.client.trusted,
+            scheme: "http",
+            port: self.client.port,
+            request_id: fastrand::u128(..),
+        };
+        let to = Destination { path_prefix: &backend.path_prefix, authority: &backend.authority };
+        encode::request(&mut out, self.request, &forwarding, to);
+        held.append_to(&mut out, self.request.body == Length::Chunked);
+        self.sent = true;
+        let patience = self.core.backend_patience;
+        let (sent, out) = upstream.write.write_all(Buffer::from_vec(out, 0), patience.body).await;
+        upstream.give_scratch(out);
+        if sent.is_err() && upstream.write.has_timed_out() {
+            return Err(Failure::BackendTimeout);
+        }
+        // Any other error: the backend may have answered before it closed. The read will tell.
+        if held.is_whole() || self.request.expects_continue {
+            upstream.messages.deadline().arm(patience.header);
+        }
+        Ok(())
+    }
+
+    /// Passes the 101 on and becomes a tunnel until both sides have ended. Its place in the pool is free at once.
+    async fn switch_protocols(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+        upstream: Upstream,
+        head: &ResponseHead,
+    ) -> Result<Ending, Failure> {
+        let Upstream { mut messages, mut write, permit, .. } = upstream;
+        drop(permit);
+        let bytes = &messages.buffered()[..head.length];
+        downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close });
+        downstream.out.flush().await.map_err(|_| Failure::ClientGone)?;
+        messages.consume(head.length);
+        let core = self.core;
+        relay::tunnel(downstream, (&mut messages, &mut write), &core.connector.bulk, core.backend_patience.tunnel).await;
+        Ok(Ending::Close)
+    }
+
+    /// Puts the connection back for the next request.
+    fn keep(&self, mut upstream: Upstream) {
+        let is_clean = upstream.messages.buffered().is_empty();
+        if is_clean && self.core.settings.upstream.keep_alive && !self.core.draining.get() {
+            upstream.messages.start_early();
+            self.core.connector.pool.put(upstream);
+        }
+    }
+
+    async fn answer_ping(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
+        let persistence = self.own_persistence(downstream);
+        let client = downstream.out.client(persistence);
+        self.status = 200;
+        let to_head = self.request.is_head();
+        let sent = downstream.out.send_own(|out| drop(answer::ping(out, client, to_head))).await;
+        sent.map_err(|_| Failure::ClientGone)?;
+        Ok(ending_of(persistence))
+    }
+
+    /// Answers with the error page for `failure`, or ends a response that has begun so that nobody takes it for
+    /// whole.
+    async fn refuse(&mut self, downstream: &mut Downstream<'_>, failure: &Failure) -> Ending {
+        log::debug!("{} {}: {failure}", self.client.address_text, self.request.host);
+        let Some(status) = failure.status().filter(|_| !downstream.out.has_begun()) else {
+            downstream.out.abort();
+            return Ending::Close;
+        };
+        let persistence = match failure {
+            Failure::Client(_) | Failure::ClientTimeout => Persistence::Close,
+            _ => self.own_persistence(downstream),
+        };
+        self.status = status;
+        let client = downstream.out.client(persistence);
+        let (pages, to_head) = (&self.core.settings.pages, self.request.is_head());
+        let sent = downstream.out.send_own(|out| drop(answer::error(out, status, pages, client, to_head))).await;
+        if sent.is_err() { Ending::Close } else { ending_of(persistence) }
+    }
+
+    /// An answer of our own leaves the connection usable where nothing of the request is still to come.
+    fn own_persistence(&self, downstream: &Downstream<'_>) -> Persistence {
+        if self.request.persistent() && downstream.body.is_done() && !self.core.draining.get() {
+            Persistence::KeepAlive
+        } else {
+            Persistence::Close
+        }
+    }
+
+    fn log(&self, downstream: &Downstream<'_>) {
+        let Some(log) = &self.core.log else { return };
+        let request = self.request;
+        let bytes = request.bytes.as_slice();
+        let request_line = (!request.method.is_empty()).then(|| RequestLine {
+            method: request.method.within(bytes),
+            target: request.written_target.within(bytes),
+            version: match request.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+            },
+        });
+        let entry = Entry {
+            client: self.logged_client(),
+            time: &self.core.log_time.borrow(),
+            request: request_line,
+            status: self.status,
+            bytes: downstream.out.bytes_sent(),
+            referer: request.referer.within(bytes),
+            user_agent: request.user_agent.within(bytes),
+            vhost: self.frontend.as_ref().map_or("", |frontend| &frontend.identifier),
+            total: clock::now() - self.started,
+            backend: self.backend_time,
+        };
+        log.write(&entry);
+    }
+
+    /// The client as a trusted proxy names it (the last address of X-Forwarded-For), else the peer.
+    fn logged_client(&self) -> IpAddr {
+        if !self.client.trusted {
+            return self.client.address;
+        }
+        let forwarded = self.request.forwarded_for.within(&self.request.bytes);
+        let last = forwarded.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+        std::str::from_utf8(last.trim_ascii())
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(self.client.address)
+    }
+}
+
+fn ending_of(persistence: Persistence) -> Ending {
+    match persistence {
+        Persistence::KeepAlive => Ending::Continue,
+        Persistence::Close => Ending::Close,
+    }
+}
+
+/// The failure of an upload that made its response pointless.
+fn failure_of(outcome: Option<Result<(), Failure>>) -> Failure {
+    match outcome {
+        Some(Err(failure)) => failure,
+        _ => Failure::ClientGone,
+    }
+}
+
+/// Reads heads until the final one, passing interim ones on.
+async fn final_head(
+    core: &Core,
+    request: &RequestHead,
+    messages: &mut MessageReader,
+    out: &mut ResponseOut<'_>,
+    head: &mut ResponseHead,
+) -> Result<(), Failure> {
+    for _ in 0..INTERIM_RESPONSES {
+        let length = messages.head(core.limits.bytes).await.map_err(|fault| match fault {
+            ReadFault::Timeout => Failure::BackendTimeout,
+            ReadFault::Closed => Failure::BackendClosed,
+            ReadFault::Message(fault) => Failure::BackendInvalid(fault),
+        })?;
+        let bytes = &messages.buffered()[..length];
+        head.parse(bytes, request.is_head(), core.limits).map_err(Failure::BackendInvalid)?;
+        if head.status == 101 && !request.wants_upgrade() {
+            return Err(Failure::BackendInvalid(Fault::Status));
+        }
+        if !head.is_interim() {
+            return Ok(());
+        }
+        let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive };
+        out.send_interim(outgoing).await.map_err(|_| Failure::ClientGone)?;
+        messages.consume(length);
+        messages.deadline().arm(core.backend_patience.header);
+    }
+    Err(Failure::BackendInvalid(Fault::Status))
+}
+
+/// Sends the response to the client: the head with what has arrived of the body in one write, then the rest.
+async fn relay_response(
+    core: &Core,
+    messages: &mut MessageReader,
+    out: &mut ResponseOut<'_>,
+    head: &ResponseHead,
+    persistence: Persistence,
+) -> Result<(), Broken> {
+    out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence });
+    messages.consume(head.length);
+    messages.begin_body(head.body);
+    let decoded = messages.decode_buffered().map_err(|_| Broken::Backend)?;
+    out.put_payload(messages.payload(decoded));
+    messages.consume(decoded.consumed);
+    let is_whole = messages.body_is_done();
+    if is_whole {
+        out.put_end(&messages.take_trailers());
+    }
+    out.flush().await.map_err(|_| Broken::Client)?;
+    if is_whole {
+        return Ok(());
+    }
+    relay::download(messages, out, &core.connector.bulk, core.backend_patience.body).await
+}
+
+/// Sends what is not held of the request's body.
+async fn upload(
+    core: &Core,
+    request: &RequestHead,
+    held: &mut HeldBody,
+    (deadline, answered): (&Deadline, &Cell<bool>),
+    (body, write): (&mut RequestBody<'_>, &mut WriteHalf),
+) -> Result<(), Failure> {
+    if held.is_whole() {
+        return Ok(());
+    }
+    let client_patience = body.patience();
+    let upload = Upload {
+        held,
+        bulk: &core.connector.bulk,
+        keep: request.is_idempotent(),
+        chunked: request.body == Length::Chunked,
+        client_patience,
+        first_patience: if request.expects_continue { Ticks::NONE } else { client_patience },
+        backend_patience: core.backend_patience.body,
+        answer_deadline: deadline,
+        answer_patience: core.backend_patience.header,
+        answered,
+    };
+    upload.run(body, write).await
+}

@@ -1,0 +1,286 @@
+//! Reads messages from one half of a connection: a head, then the parts of a body, then the next head. Both
+//! sides use it. Knows framing, not meaning.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::bounds::BULK_BYTES;
+use crate::buffer::{Buffer, BulkBuffers};
+use crate::deadline::Deadline;
+use crate::http::body::{BodyDecoder, Decoded};
+use crate::http::fault::Fault;
+use crate::http::head::{HeadScan, Length};
+use crate::stream::{ReadHalf, StreamError};
+
+/// A piece of a body.
+pub(crate) enum Part {
+    /// Payload, never empty, with headroom for a chunk's size line. The receiver gives it to the bulk buffers.
+    Data(Buffer),
+    /// The body is whole. Trailer lines, each ending in CRLF; most often empty.
+    End(Vec<u8>),
+}
+
+/// Why no message could be read.
+#[derive(Debug)]
+pub(crate) enum ReadFault {
+    /// The deadline passed.
+    Timeout,
+    /// The peer ended or broke the connection where a message was not complete.
+    Closed,
+    /// What arrived is not acceptable.
+    Message(Fault),
+}
+
+impl From<StreamError> for ReadFault {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Timeout => Self::Timeout,
+            StreamError::Io(_) => Self::Closed,
+        }
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = (Result<usize, StreamError>, Buffer, ReadHalf)>>>;
+
+/// The reading side of one connection.
+///
+/// ```text
+/// Ready ──start_early──▶ Early (a read is under way in the background) ──awaited──▶ Ready
+/// ```
+pub(crate) struct MessageReader {
+    // Dropped before the socket: see `Wheel::deadline`.
+    deadline: Rc<Deadline>,
+    state: State,
+    /// Bytes that have arrived and belong to no part yet. While a read is early they are empty.
+    buffer: Buffer,
+    head_capacity: usize,
+    decoder: BodyDecoder,
+    bulk: Rc<BulkBuffers>,
+}
+
+enum State {
+    Ready(ReadHalf),
+    Early(Reading),
+    /// Only while a read hands its half back.
+    Moving,
+}
+
+impl MessageReader {
+    /// Heads are first read into `head_capacity` bytes.
+    pub(crate) fn new(half: ReadHalf, head_capacity: usize, bulk: Rc<BulkBuffers>) -> Self {
+        Self {
+            deadline: half.deadline(),
+            state: State::Ready(half),
+            buffer: Buffer::default(),
+            head_capacity,
+            decoder: BodyDecoder::new(Length::None),
+            bulk,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+
+    /// The deadline, for use while a read is under way. To be dropped before the connection.
+    pub(crate) fn shared_deadline(&self) -> Rc<Deadline> {
+        Rc::clone(&self.deadline)
+    }
+
+    /// What has arrived and was not consumed.
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.buffer.as_slice()
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.buffer.consume(count);
+    }
+
+    /// Reads until there is at least one more byte. `false`: the peer has ended its side.
+    pub(crate) async fn fill(&mut self) -> Result<bool, StreamError> {
+        let (result, buffer, half) = match std::mem::replace(&mut self.state, State::Moving) {
+            State::Early(reading) => reading.await,
+            State::Ready(mut half) => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                buffer.reserve(if buffer.is_empty() { self.head_capacity } else { 1 });
+                let (result, buffer) = half.read(buffer, usize::MAX).await;
+                (result, buffer, half)
+            }
+            State::Moving => return Ok(false),
+        };
+        (self.buffer, self.state) = (buffer, State::Ready(half));
+        result.map(|count| count > 0)
+    }
+
+    /// The length of the head that comes next, once all of it is in [`Self::buffered`].
+    pub(crate) async fn head(&mut self, limit: usize) -> Result<usize, ReadFault> {
+        let mut scan = HeadScan::default();
+        loop {
+            if let Some(length) = scan.advance(self.buffered(), limit).map_err(ReadFault::Message)? {
+                return Ok(length);
+            }
+            if !self.fill().await? {
+                return Err(ReadFault::Closed);
+            }
+        }
+    }
+
+    /// Moves the buffered head of `length` bytes out, without copying where nothing follows it.
+    pub(crate) fn take_head(&mut self, length: usize) -> Vec<u8> {
+        let (mut bytes, start) = std::mem::take(&mut self.buffer).into_parts();
+        if start > 0 {
+            bytes.drain(..start);
+        }
+        if bytes.len() > length {
+            self.buffer = Buffer::from_vec(bytes[length..].to_vec(), 0);
+            bytes.truncate(length);
+        }
+        bytes
+    }
+
+    /// Takes the vector of a head that is done with, so that the next one needs no new memory.
+    pub(crate) fn recycle(&mut self, mut bytes: Vec<u8>) {
+        let fits = bytes.capacity() <= 2 * self.head_capacity;
+        if fits && self.buffer.is_empty() && matches!(self.state, State::Ready(_)) {
+            bytes.clear();
+            self.buffer = Buffer::from_vec(bytes, 0);
+        }
+    }
+
+    /// Begins a body of `length`. Its bytes are those buffered, then those read.
+    pub(crate) fn begin_body(&mut self, length: Length) {
+        self.decoder = BodyDecoder::new(length);
+    }
+
+    /// Whether the body is whole.
+    pub(crate) fn body_is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Decodes what has arrived of the body, in place. [`Self::payload`] is what it yields; then
+    /// [`Self::consume`] as much as was decoded.
+    pub(crate) fn decode_buffered(&mut self) -> Result<Decoded, Fault> {
+        self.decoder.decode(self.buffer.as_mut_slice())
+    }
+
+    pub(crate) fn payload(&self, decoded: Decoded) -> &[u8] {
+        &self.buffer.as_slice()[decoded.payload_start..decoded.payload_end]
+    }
+
+    /// The trailer lines of a body that is done.
+    pub(crate) fn take_trailers(&mut self) -> Vec<u8> {
+        self.decoder.take_trailer_lines()
+    }
+
+    /// The next part as far as it has arrived already; `None`: a read is needed.
+    pub(crate) fn buffered_part(&mut self) -> Result<Option<Part>, Fault> {
+        let mut part = None;
+        if !self.decoder.is_done() && !self.buffer.is_empty() {
+            let decoded = self.decode_buffered()?;
+            if decoded.payload_end > decoded.payload_start {
+                let mut data = self.bulk.take();
+                data.extend(self.payload(decoded));
+                part = Some(Part::Data(data));
+            }
+            self.consume(decoded.consumed);
+        }
+        if part.is_none() && self.decoder.is_done() {
+            part = Some(Part::End(self.take_trailers()));
+        }
+        Ok(part)
+    }
+
+    /// The next part of the body.
+    pub(crate) async fn part(&mut self) -> Result<Part, ReadFault> {
+        loop {
+            if let Some(part) = self.buffered_part().map_err(ReadFault::Message)? {
+                return Ok(part);
+            }
+            if let Some(part) = self.read_part().await? {
+                return Ok(part);
+            }
+        }
+    }
+
+    /// Reads into a bulk buffer and decodes there; what belongs to the next message is set aside.
+    async fn read_part(&mut self) -> Result<Option<Part>, ReadFault> {
+        let State::Ready(half) = &mut self.state else { return Err(ReadFault::Closed) };
+        let (result, mut part) = half.read(self.bulk.take(), self.decoder.wanted(BULK_BYTES)).await;
+        let count = match result {
+            Ok(count) => count,
+            Err(error) => {
+                self.bulk.put(part);
+                return Err(error.into());
+            }
+        };
+        if count == 0 {
+            self.bulk.put(part);
+            return if self.decoder.ends_with_connection() {
+                self.decoder = BodyDecoder::new(Length::None);
+                Ok(None)
+            } else {
+                Err(ReadFault::Closed)
+            };
+        }
+        let decoded = self.decoder.decode(part.as_mut_slice()).map_err(ReadFault::Message)?;
+        self.buffer.extend(&part.as_slice()[decoded.consumed..]);
+        part.truncate(decoded.payload_end);
+        part.consume(decoded.payload_start);
+        if part.is_empty() {
+            self.bulk.put(part);
+            return Ok(None);
+        }
+        Ok(Some(Part::Data(part)))
+    }
+
+    /// Starts the next read at once, in the background: it sees the peer's close for free, and receives the
+    /// next message. The buffer must be empty.
+    pub(crate) fn start_early(&mut self) {
+        assert!(self.buffer.is_empty(), "a message is waiting already");
+        let State::Ready(mut half) = std::mem::replace(&mut self.state, State::Moving) else { return };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.reserve(self.head_capacity);
+        let mut reading: Reading = Box::pin(async move {
+            let (result, buffer) = half.read(buffer, usize::MAX).await;
+            (result, buffer, half)
+        });
+        // The first poll hands the read to the kernel.
+        match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => self.state = State::Early(reading),
+            Poll::Ready((_, buffer, half)) => (self.buffer, self.state) = (buffer, State::Ready(half)),
+        }
+    }
+
+    /// Whether the early read is still waiting: nothing has arrived and the peer has not closed.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let State::Early(reading) = &mut self.state else { return false };
+        match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => true,
+            Poll::Ready((_, buffer, half)) => {
+                (self.buffer, self.state) = (buffer, State::Ready(half));
+                false
+            }
+        }
+    }
+
+    /// The next bytes of a tunnel, as they come, without framing. `None`: the peer has ended its side.
+    pub(crate) async fn raw(&mut self) -> Result<Option<Buffer>, StreamError> {
+        let mut piece = self.bulk.take();
+        if !self.buffer.is_empty() {
+            piece.extend(self.buffer.as_slice());
+            self.buffer = Buffer::default();
+            return Ok(Some(piece));
+        }
+        let State::Ready(half) = &mut self.state else { return Ok(None) };
+        let (result, piece) = half.read(piece, BULK_BYTES).await;
+        match result {
+            Ok(count) if count > 0 => Ok(Some(piece)),
+            ended => {
+                self.bulk.put(piece);
+                ended.map(|_| None)
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Moves bodies: the request's to the backend while the response comes back, and bytes of a tunnel both ways.
+//! Knows nothing of routes, heads or statuses.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::bounds::REPLAY_BYTES;
+use crate::buffer::{Buffer, BulkBuffers};
+use crate::deadline::{Deadline, Ticks};
+use crate::downstream::{Downstream, RequestBody, ResponseOut};
+use crate::error::Failure;
+use crate::message_reader::{MessageReader, Part, ReadFault};
+use crate::stream::{StreamError, WriteHalf};
+
+/// The part of a request body that is kept so that another backend can be sent it.
+#[derive(Default)]
+pub(crate) struct HeldBody {
+    payload: Vec<u8>,
+    /// Trailer lines, once the body is whole.
+    end: Option<Vec<u8>>,
+    /// Some of the body has been let go.
+    lost: bool,
+}
+
+impl HeldBody {
+    /// Takes in a part that has arrived before anything was sent.
+    pub(crate) fn take(&mut self, part: Part, bulk: &BulkBuffers) {
+        match part {
+            Part::Data(data) => {
+                self.payload.extend_from_slice(data.as_slice());
+                bulk.put(data);
+            }
+            Part::End(trailers) => self.end = Some(trailers),
+        }
+    }
+
+    /// Keeps a copy of what is about to be sent, while it fits and `worthwhile`.
+    fn keep(&mut self, data: &Buffer, worthwhile: bool) {
+        if self.lost || !worthwhile || self.payload.len() + data.len() > REPLAY_BYTES {
+            (self.lost, self.payload) = (true, Vec::new());
+        } else {
+            self.payload.extend_from_slice(data.as_slice());
+        }
+    }
+
+    /// Whether everything that has been taken from the client is still here.
+    pub(crate) fn is_replayable(&self) -> bool {
+        !self.lost
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.payload.len() >= REPLAY_BYTES / 2
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Appends what is held, framed, behind a request head.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>, chunked: bool) {
+        if chunked && !self.payload.is_empty() {
+            let mut line = [0; crate::bounds::CHUNK_HEADROOM_BYTES];
+            out.extend_from_slice(crate::buffer::chunk_size_line(self.payload.len(), &mut line));
+        }
+        out.extend_from_slice(&self.payload);
+        if chunked && !self.payload.is_empty() {
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(trailers) = &self.end {
+            append_end(out, chunked, trailers);
+        }
+    }
+}
+
+fn append_end(out: &mut Vec<u8>, chunked: bool, trailers: &[u8]) {
+    if chunked {
+        out.extend_from_slice(b"0\r\n");
+        out.extend_from_slice(trailers);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// How an upload goes about it.
+pub(crate) struct Upload<'a> {
+    pub(crate) held: &'a mut HeldBody,
+    pub(crate) bulk: &'a BulkBuffers,
+    /// Whether the request could be sent again at all.
+    pub(crate) keep: bool,
+    pub(crate) chunked: bool,
+    /// How long the client may take for a part; before the first one, `first_patience`.
+    pub(crate) client_patience: Ticks,
+    pub(crate) first_patience: Ticks,
+    /// How long the backend may take nothing.
+    pub(crate) backend_patience: Ticks,
+    /// Counts the backend's time from the last byte it was sent.
+    pub(crate) answer_deadline: &'a Deadline,
+    pub(crate) answer_patience: Ticks,
+    /// Set once the answer has begun: its time is then counted elsewhere.
+    pub(crate) answered: &'a std::cell::Cell<bool>,
+}
+
+impl Upload<'_> {
+    /// Sends the rest of the request body.
+    ///
+    /// # Errors
+    /// [`Failure::ClientTimeout`], [`Failure::ClientGone`] and [`Failure::Client`] are the client's. A backend
+    /// that takes no more is no error here: it may have answered already.
+    pub(crate) async fn run(self, body: &mut RequestBody<'_>, write: &mut WriteHalf) -> Result<(), Failure> {
+        let mut patience = self.first_patience;
+        let mut taken = true;
+        loop {
+            let part = body.part(patience).await?;
+            patience = self.client_patience;
+            let (out, is_end) = match part {
+                Part::Data(mut data) => {
+                    self.held.keep(&data, self.keep);
+                    if self.chunked {
+                        data.wrap_as_chunk();
+                    }
+                    (data, false)
+                }
+                Part::End(trailers) => {
+                    let mut out = Vec::new();
+                    append_end(&mut out, self.chunked, &trailers);
+                    self.held.end = Some(trailers);
+                    (Buffer::from_vec(out, 0), true)
+                }
+            };
+            // A backend that takes no more gets no more; the client may finish what it began.
+            let buffer = if taken {
+                let (sent, buffer) = write.write_all(out, self.backend_patience).await;
+                taken = sent.is_ok();
+                buffer
+            } else {
+                out
+            };
+            self.bulk.put(buffer);
+            if !self.answered.get() {
+                self.answer_deadline.arm(self.answer_patience);
+            }
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Work that goes on beside something else until it is done.
+pub(crate) struct Beside<'a, F: Future> {
+    work: Pin<&'a mut F>,
+    outcome: Option<F::Output>,
+}
+
+impl<'a, F: Future> Beside<'a, F> {
+    pub(crate) fn new(work: Pin<&'a mut F>) -> Self {
+        Self { work, outcome: None }
+    }
+
+    /// Awaits `main`, letting the work go on meanwhile. `stops` says of the work's outcome whether `main` has
+    /// become pointless; then it is given up and `None` returned.
+    pub(crate) async fn during<T>(
+        &mut self,
+        main: impl Future<Output = T>,
+        stops: impl Fn(&F::Output) -> bool,
+    ) -> Option<T> {
+        let mut main = std::pin::pin!(main);
+        std::future::poll_fn(|context| {
+            if self.outcome.is_none()
+                && let Poll::Ready(outcome) = self.work.as_mut().poll(context)
+            {
+                self.outcome = Some(outcome);
+            }
+            match &self.outcome {
+                Some(outcome) if stops(outcome) => Poll::Ready(None),
+                _ => main.as_mut().poll(context).map(Some),
+            }
+        })
+        .await
+    }
+
+    /// What the work came to; `None`: it is not done.
+    pub(crate) fn into_outcome(self) -> Option<F::Output> {
+        self.outcome
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.outcome.is_some()
+    }
+}
+
+/// How a response body ended before its end.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The backend stopped, or sent what is no body.
+    Backend,
+    /// The client no longer takes it.
+    Client,
+}
+
+/// Sends the rest of a response body to the client.
+pub(crate) async fn download(
+    messages: &mut MessageReader,
+    out: &mut ResponseOut<'_>,
+    bulk: &Rc<BulkBuffers>,
+    patience: Ticks,
+) -> Result<(), Broken> {
+    loop {
+        messages.deadline().arm(patience);
+        let part = messages.part().await;
+        messages.deadline().disarm();
+        let part = part.map_err(|_: ReadFault| Broken::Backend)?;
+        let is_end = matches!(part, Part::End(_));
+        let (sent, buffer) = out.send_part(part).await;
+        if let Some(buffer) = buffer {
+            bulk.put(buffer);
+        }
+        sent.map_err(|_: StreamError| Broken::Client)?;
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+/// Moves bytes both ways until both sides have ended, or nothing moves for `patience`. An end on one side is
+/// passed on as an end to the other (RFC 6455 and others close in halves).
+pub(crate) async fn tunnel(
+    client: &mut Downstream<'_>,
+    (messages, write): (&mut MessageReader, &mut WriteHalf),
+    bulk: &BulkBuffers,
+    patience: Ticks,
+) {
+    let Downstream { body, out } = client;
+    let (client_deadline, backend_deadline) = (body.deadline(), messages.shared_deadline());
+    let arm = || {
+        client_deadline.arm(patience);
+        backend_deadline.arm(patience);
+    };
+    arm();
+    let (client_socket, backend_socket) = (out.cutter(), write.cutter());
+    let forth = async {
+        while let Ok(Some(piece)) = body.raw().await {
+            arm();
+            let (sent, piece) = write.write_all(piece, patience).await;
+            bulk.put(piece);
+            if sent.is_err() {
+                client_socket.cut();
+                return;
+            }
+        }
+        write.finish();
+    };
+    let back = async {
+        while let Ok(Some(piece)) = messages.raw().await {
+            arm();
+            let (sent, piece) = out.send_raw(piece).await;
+            bulk.put(piece);
+            if sent.is_err() {
+                backend_socket.cut();
+                return;
+            }
+        }
+        out.finish();
+    };
+    monoio::join!(forth, back);
+}

@@ -1,0 +1,161 @@
+//! A connection's two halves over owned buffers, with their deadlines. Plain TCP; TLS will be another variant.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::buffer::Buffer;
+use crate::deadline::{Cut, Deadline, Ticks, Wheel};
+
+/// Splits a connected stream. `read_cut`: what a read that takes too long does to the socket.
+pub(crate) fn split(stream: TcpStream, wheel: &Wheel, read_cut: Cut) -> (ReadHalf, WriteHalf) {
+    let fd = stream.as_raw_fd();
+    let (read, write) = stream.into_split();
+    (
+        ReadHalf { deadline: Rc::new(wheel.deadline(fd, read_cut)), io: ReadIo::Plain(read) },
+        WriteHalf { deadline: wheel.deadline(fd, Cut::Both), io: WriteIo::Plain(write), fd },
+    )
+}
+
+/// Why a read or write did not go through.
+#[derive(Debug)]
+pub(crate) enum StreamError {
+    /// Its deadline passed.
+    Timeout,
+    /// The peer is gone, or the kernel says no.
+    Io(io::Error),
+}
+
+enum ReadIo {
+    Plain(OwnedReadHalf<TcpStream>),
+}
+
+enum WriteIo {
+    Plain(OwnedWriteHalf<TcpStream>),
+}
+
+/// The reading half. A read that was started must be awaited to its end, or the connection given up.
+pub(crate) struct ReadHalf {
+    // Dropped before the socket: see `Wheel::deadline`.
+    deadline: Rc<Deadline>,
+    io: ReadIo,
+}
+
+impl ReadHalf {
+    /// The deadline of all reads, to be armed also while one is pending. The holder must let go of it before the
+    /// socket is closed.
+    pub(crate) fn deadline(&self) -> Rc<Deadline> {
+        Rc::clone(&self.deadline)
+    }
+
+    /// Appends what arrives next to `buffer`, at most its room and at most `most` bytes, and gives it back.
+    /// `Ok(0)`: the peer has ended its side.
+    pub(crate) async fn read(&mut self, buffer: Buffer, most: usize) -> (Result<usize, StreamError>, Buffer) {
+        let (bytes, start) = buffer.into_parts();
+        let end = bytes.len();
+        let most = most.min(bytes.capacity() - end);
+        debug_assert!(most > 0, "a read into no room looks like the end of the stream");
+        let slice = bytes.slice_mut(end..end + most);
+        let (result, slice) = match &mut self.io {
+            ReadIo::Plain(io) => io.read(slice).await,
+        };
+        let buffer = Buffer::from_vec(slice.into_inner(), start);
+        let result = match result {
+            Ok(0) if self.deadline.has_passed() => Err(StreamError::Timeout),
+            Ok(count) => Ok(count),
+            Err(_) if self.deadline.has_passed() => Err(StreamError::Timeout),
+            Err(error) => Err(StreamError::Io(error)),
+        };
+        (result, buffer)
+    }
+}
+
+/// The writing half. Dropping both halves closes the socket.
+pub(crate) struct WriteHalf {
+    // Dropped before the socket: see `Wheel::deadline`.
+    deadline: Deadline,
+    io: WriteIo,
+    fd: RawFd,
+}
+
+impl WriteHalf {
+    /// Writes all of `buffer` and gives it back empty; `patience` counts anew with each part that gets through.
+    pub(crate) async fn write_all(&mut self, buffer: Buffer, patience: Ticks) -> (Result<(), StreamError>, Buffer) {
+        let (mut bytes, mut start) = buffer.into_parts();
+        let mut result = Ok(());
+        while start < bytes.len() {
+            self.deadline.arm(patience);
+            let end = bytes.len();
+            let slice = bytes.slice(start..end);
+            let (written, slice) = match &mut self.io {
+                WriteIo::Plain(io) => io.write(slice).await,
+            };
+            bytes = slice.into_inner();
+            match written {
+                Ok(count) if count > 0 => start += count,
+                _ if self.deadline.has_passed() => {
+                    result = Err(StreamError::Timeout);
+                    break;
+                }
+                Ok(_) => {
+                    result = Err(StreamError::Io(io::ErrorKind::WriteZero.into()));
+                    break;
+                }
+                Err(error) => {
+                    result = Err(StreamError::Io(error));
+                    break;
+                }
+            }
+        }
+        self.deadline.disarm();
+        bytes.clear();
+        (result, Buffer::from_vec(bytes, 0))
+    }
+
+    /// Whether the peer once took nothing for too long.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.deadline.has_passed()
+    }
+
+    /// Ends our side of the connection; what was written still arrives.
+    pub(crate) fn finish(&self) {
+        // The only error is that the peer is gone already.
+        let _ = shutdown(self.fd, Shutdown::Write);
+    }
+
+    /// For ending both sides at once while this half is busy. To be dropped before it.
+    pub(crate) fn cutter(&self) -> Cutter {
+        Cutter(self.fd)
+    }
+
+    /// Ends reading: what has arrived is still read, then the end of the stream.
+    pub(crate) fn cut_reads(&self) {
+        // As in `finish`.
+        let _ = shutdown(self.fd, Shutdown::Read);
+    }
+
+    /// Makes the close a reset, for a transfer whose end would otherwise look like its true end.
+    pub(crate) fn reset_on_close(&self) {
+        crate::socket::linger_zero(self.fd);
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.fd
+    }
+}
+
+/// Ends a socket both ways, so that what is pending on it comes back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cutter(RawFd);
+
+impl Cutter {
+    pub(crate) fn cut(self) {
+        // The only error is that the peer is gone already.
+        let _ = shutdown(self.0, Shutdown::Both);
+    }
+}

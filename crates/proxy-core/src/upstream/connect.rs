@@ -1,0 +1,83 @@
+//! Opens a connection to a backend, or uses an idle one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::net::TcpStream;
+use redis_router::{Backend, BackendHost};
+
+use crate::buffer::BulkBuffers;
+use crate::deadline::Wheel;
+use crate::error::Failure;
+use crate::upstream::connection::Upstream;
+use crate::upstream::pool::{Lease, Permit, Pool};
+use crate::upstream::resolve::Resolver;
+
+/// What it takes to reach backends from this core.
+pub(crate) struct Connector {
+    pub(crate) pool: Pool,
+    pub(crate) resolver: Resolver,
+    pub(crate) wheel: Wheel,
+    pub(crate) bulk: Rc<BulkBuffers>,
+    /// For one connection in total, and for the wait until one is free. `None`: no limit.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Connector {
+    /// A connection to `backend`; a new one where `fresh`.
+    pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Upstream, Failure> {
+        match self.pool.lease(&backend.authority, fresh, self.patience).await {
+            Ok(Lease::Idle(upstream)) => Ok(upstream),
+            Ok(Lease::Open(permit)) => self.open(backend, permit).await,
+            Err(_) => Err(Failure::BackendBusy),
+        }
+    }
+
+    async fn open(&self, backend: &Backend, permit: Permit) -> Result<Upstream, Failure> {
+        let opening = self.connect(backend);
+        let stream = match self.patience {
+            None => opening.await,
+            // A connect hides its socket from the wheel; dropping it loses no bytes.
+            Some(patience) => {
+                monoio::time::timeout(patience, opening).await.unwrap_or(Err(Failure::BackendTimeout))
+            }
+        };
+        if stream.is_err()
+            && let BackendHost::Name(name) = &backend.host
+        {
+            self.resolver.doubt(name);
+        }
+        Ok(Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk), permit))
+    }
+
+    /// Tries the addresses one after the other, the first at random so that all are used.
+    async fn connect(&self, backend: &Backend) -> Result<TcpStream, Failure> {
+        let resolved;
+        let addresses = match &backend.host {
+            BackendHost::Address(address) => std::slice::from_ref(address),
+            BackendHost::Name(name) => {
+                resolved = self.resolver.addresses(name).await.map_err(|error| {
+                    Failure::BackendUnreachable(io::Error::other(format!("cannot resolve {name}: {error}")))
+                })?;
+                &*resolved
+            }
+        };
+        let first = fastrand::usize(..addresses.len().max(1));
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for turn in 0..addresses.len() {
+            let address = addresses[(first + turn) % addresses.len()];
+            match TcpStream::connect_addr(SocketAddr::new(address, backend.port)).await {
+                Ok(stream) => {
+                    // Heads are small and wait for an answer. Fails only where the peer is gone already.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Failure::BackendTimeout),
+                Err(error) => failure = error,
+            }
+        }
+        Err(Failure::BackendUnreachable(failure))
+    }
+}

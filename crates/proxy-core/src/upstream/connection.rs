@@ -1,0 +1,42 @@
+//! One connection to a backend.
+
+use crate::bounds::UPSTREAM_HEAD_BYTES;
+use crate::buffer::{Buffer, BulkBuffers};
+use crate::deadline::{Cut, Wheel};
+use crate::message_reader::MessageReader;
+use crate::stream::{self, WriteHalf};
+use crate::upstream::pool::Permit;
+use monoio::net::TcpStream;
+use std::rc::Rc;
+
+/// An open connection, idle or in use. Dropping it closes it and frees its place in the pool.
+pub(crate) struct Upstream {
+    pub(crate) messages: MessageReader,
+    pub(crate) write: WriteHalf,
+    pub(crate) permit: Permit,
+    /// Whether it has served a request before: its backend may have closed it in the meantime.
+    pub(crate) reused: bool,
+    /// Request heads are encoded here. Kept from request to request.
+    scratch: Vec<u8>,
+}
+
+impl Upstream {
+    pub(crate) fn new(stream: TcpStream, wheel: &Wheel, bulk: Rc<BulkBuffers>, permit: Permit) -> Self {
+        let (read, write) = stream::split(stream, wheel, Cut::Both);
+        let messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
+        Self { messages, write, permit, reused: false, scratch: Vec::new() }
+    }
+
+    /// The buffer that a request head is encoded into.
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Takes the buffer back once it is written.
+    pub(crate) fn give_scratch(&mut self, buffer: Buffer) {
+        let (scratch, _) = buffer.into_parts();
+        if scratch.capacity() <= UPSTREAM_HEAD_BYTES {
+            self.scratch = scratch;
+        }
+    }
+}

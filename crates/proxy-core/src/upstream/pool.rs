@@ -1,0 +1,236 @@
+//! Connections to each backend on this core: at most so many, idle ones used again, newest first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::bounds::{IDLE_UPSTREAM_SECONDS, IDLE_UPSTREAMS_PER_CORE, POOLS_PER_CORE, WAITERS_PER_BACKEND};
+use crate::upstream::connection::Upstream;
+
+/// All backends' connections on this core.
+pub(crate) struct Pool {
+    backends: RefCell<HashMap<Box<str>, Rc<Connections>, foldhash::fast::RandomState>>,
+    /// Idle connections over all backends.
+    idle: Rc<Cell<usize>>,
+    /// Seconds, moved on by [`Pool::sweep`].
+    now: Cell<u64>,
+    max_per_backend: usize,
+}
+
+/// One backend's connections.
+struct Connections {
+    idle: RefCell<VecDeque<Idle>>,
+    /// In use or idle.
+    open: Cell<usize>,
+    max: usize,
+    waiters: RefCell<VecDeque<Rc<Waiter>>>,
+    idle_total: Rc<Cell<usize>>,
+}
+
+struct Idle {
+    upstream: Upstream,
+    since: u64,
+}
+
+/// A request that waits for a place.
+#[derive(Default)]
+struct Waiter {
+    called: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// The right to one connection to a backend. Dropping it frees the place and calls the next that waits.
+pub(crate) struct Permit(Rc<Connections>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.call_next();
+    }
+}
+
+/// What a request gets to talk to its backend with.
+pub(crate) enum Lease {
+    /// A connection that lies idle.
+    Idle(Upstream),
+    /// The right to open one.
+    Open(Permit),
+}
+
+/// Every place is taken and stayed so.
+#[derive(Debug)]
+pub(crate) struct Busy;
+
+impl Pool {
+    pub(crate) fn new(max_per_backend: usize) -> Self {
+        Self {
+            backends: RefCell::default(),
+            idle: Rc::default(),
+            now: Cell::new(0),
+            max_per_backend: max_per_backend.max(1),
+        }
+    }
+
+    /// A connection to the backend `authority`, an idle one unless `fresh`. Waits up to `patience` for a place.
+    pub(crate) async fn lease(&self, authority: &str, fresh: bool, patience: Option<Duration>) -> Result<Lease, Busy> {
+        let connections = self.connections(authority)?;
+        if let Some(lease) = connections.try_lease(fresh) {
+            return Ok(lease);
+        }
+        let waiting = connections.wait_for_place(fresh);
+        match patience {
+            None => waiting.await,
+            // No read or write is pending in there: dropping it loses nothing.
+            Some(patience) => monoio::time::timeout(patience, waiting).await.unwrap_or(Err(Busy)),
+        }
+    }
+
+    fn connections(&self, authority: &str) -> Result<Rc<Connections>, Busy> {
+        let mut backends = self.backends.borrow_mut();
+        if let Some(known) = backends.get(authority) {
+            return Ok(Rc::clone(known));
+        }
+        if backends.len() >= POOLS_PER_CORE {
+            backends.retain(|_, connections| connections.open.get() > 0);
+        }
+        if backends.len() >= POOLS_PER_CORE {
+            return Err(Busy);
+        }
+        let connections = Rc::new(Connections {
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            max: self.max_per_backend,
+            waiters: RefCell::default(),
+            idle_total: Rc::clone(&self.idle),
+        });
+        backends.insert(authority.into(), Rc::clone(&connections));
+        Ok(connections)
+    }
+
+    /// Puts a connection whose last response was read to its end, and whose next read has been started, with the
+    /// idle ones.
+    pub(crate) fn put(&self, mut upstream: Upstream) {
+        upstream.reused = true;
+        let connections = Rc::clone(&upstream.permit.0);
+        if self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
+            return;
+        }
+        self.idle.set(self.idle.get() + 1);
+        connections.idle.borrow_mut().push_back(Idle { upstream, since: self.now.get() });
+        connections.call_next();
+    }
+
+    /// Drops idle connections that their backend has closed or that lie for too long. To be called about once a
+    /// second; `now` in seconds.
+    pub(crate) fn sweep(&self, now: u64) {
+        self.now.set(now);
+        let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
+        for connections in known {
+            let is_stale = |idle: &mut Idle| {
+                now.saturating_sub(idle.since) >= IDLE_UPSTREAM_SECONDS || !idle.upstream.messages.is_quiet()
+            };
+            // Dropped after the borrow: a freed place calls a waiter.
+            let mut stale = Vec::new();
+            let mut kept = VecDeque::new();
+            for mut idle in connections.idle.take() {
+                if is_stale(&mut idle) { stale.push(idle) } else { kept.push_back(idle) }
+            }
+            connections.idle.replace(kept);
+            connections.idle_total.set(connections.idle_total.get() - stale.len());
+        }
+    }
+
+    /// Drops every idle connection.
+    pub(crate) fn clear_idle(&self) {
+        let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
+        for connections in known {
+            let idle = connections.idle.take();
+            connections.idle_total.set(connections.idle_total.get() - idle.len());
+        }
+    }
+}
+
+impl Connections {
+    fn try_lease(self: &Rc<Self>, fresh: bool) -> Option<Lease> {
+        while let Some(mut upstream) = self.pop_idle(fresh) {
+            if !fresh && upstream.messages.is_quiet() {
+                return Some(Lease::Idle(upstream));
+            }
+        }
+        if self.open.get() >= self.max {
+            return None;
+        }
+        self.open.set(self.open.get() + 1);
+        Some(Lease::Open(Permit(Rc::clone(self))))
+    }
+
+    /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
+    fn pop_idle(&self, fresh: bool) -> Option<Upstream> {
+        if fresh && self.open.get() < self.max {
+            return None;
+        }
+        let popped = self.idle.borrow_mut().pop_back()?;
+        self.idle_total.set(self.idle_total.get() - 1);
+        Some(popped.upstream)
+    }
+
+    async fn wait_for_place(self: &Rc<Self>, fresh: bool) -> Result<Lease, Busy> {
+        loop {
+            if self.waiters.borrow().len() >= WAITERS_PER_BACKEND {
+                return Err(Busy);
+            }
+            let waiter = Rc::new(Waiter::default());
+            self.waiters.borrow_mut().push_back(Rc::clone(&waiter));
+            let turn = Turn { connections: Rc::clone(self), waiter };
+            turn.come().await;
+            if let Some(lease) = self.try_lease(fresh) {
+                return Ok(lease);
+            }
+        }
+    }
+
+    fn call_next(&self) {
+        let next = self.waiters.borrow_mut().pop_front();
+        if let Some(waiter) = next {
+            waiter.called.set(true);
+            if let Some(waker) = waiter.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A waiter's place in the queue. One that is called but has given up calls the next.
+struct Turn {
+    connections: Rc<Connections>,
+    waiter: Rc<Waiter>,
+}
+
+impl Turn {
+    async fn come(self) {
+        poll_fn(|context| {
+            if self.waiter.called.get() {
+                return Poll::Ready(());
+            }
+            self.waiter.waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        // This one goes on to take the place itself.
+        self.waiter.called.set(false);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.waiter.called.get() {
+            self.connections.call_next();
+        } else {
+            let waiter = &self.waiter;
+            self.connections.waiters.borrow_mut().retain(|other| !Rc::ptr_eq(other, waiter));
+        }
+    }
+}
