@@ -43,7 +43,7 @@ fn routes(backends: &[SocketAddr]) -> String {
     let mut both = vec!["demo".to_owned()];
     both.extend(urls.iter().cloned());
     let wildcard: Vec<&str> = std::iter::once("wildcard").chain(urls.last().map(String::as_str)).collect();
-    json!({ "frontend:demo.example": both, "frontend:*.demo.example": wildcard }).to_string()
+    json!({ "demo.example": both, "*.demo.example": wildcard }).to_string()
 }
 
 /// What to try.
@@ -90,4 +90,37 @@ fn answer(number: usize, request: &Request) -> String {
         text.push_str(&format!("{}: {}\n", header.field, header.value));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_backend_shows_the_request() {
+        let address = start_backend(7).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = "GET /path?q HTTP/1.1\r\nHost: demo.example\r\nX-Mine: 1\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        for part in ["sample backend 7\n", "GET /path?q\n", "Host: demo.example\n", "X-Mine: 1\n"] {
+            assert!(answer.contains(part), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_sample_routes_name_the_backends() {
+        let backends = ["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()];
+        let table: serde_json::Value = serde_json::from_str(&routes(&backends)).unwrap();
+        let wanted = json!({
+            "demo.example": ["demo", "http://127.0.0.1:1", "http://127.0.0.1:2"],
+            "*.demo.example": ["wildcard", "http://127.0.0.1:2"],
+        });
+        assert_eq!(table, wanted);
+    }
 }

@@ -171,8 +171,7 @@ impl Kind {
                 [Node::Text(text)] => text,
                 [Node::Text(_), Node::Text(_)] => {
                     return Err(Refusal::new(
-                        "a list [read, write] is not available yet (read and write Redis servers); \
-                         accepted: one address",
+                        "a list [read, write] is not available yet; accepted: one address",
                     ));
                 }
                 _ => {

@@ -19,7 +19,7 @@ pub(crate) struct Key {
     pub(crate) default: Fallback,
     pub(crate) availability: Availability,
     /// One line for docs/CONFIG.md.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the test of docs/CONFIG.md reads it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the test of docs/CONFIG.md reads it"))]
     pub(crate) meaning: &'static str,
 }
 
