@@ -7,13 +7,15 @@ mod error;
 mod proxy_core_shim;
 mod version;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::command().and_then(commands::execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A closed stderr leaves the exit code to tell.
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit_code()
         }
     }

@@ -1,5 +1,6 @@
 //! `check`: validates the config file and prints what it means.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::error::Failure;
@@ -11,7 +12,7 @@ use crate::error::Failure;
 pub(crate) fn check(file: Option<&Path>) -> Result<(), Failure> {
     let config = super::load(file)?;
     for remark in &config.remarks {
-        eprintln!("{remark}");
+        let _ = writeln!(std::io::stderr(), "{remark}");
     }
     super::print(&format!("{:#}", config.effective));
     Ok(())

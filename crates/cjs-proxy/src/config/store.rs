@@ -1,5 +1,6 @@
 //! Which route store the keys name: `driver`, `redis.url` and the single keys of `redis` put together.
 
+use std::fs::File;
 use std::path::Path;
 
 use redis_router::{RedisSettings, Server, Source};
@@ -33,8 +34,8 @@ pub(crate) fn source(written: &Written, folder: &Path, report: &mut Report) -> S
 }
 
 fn file(written: &Written, key: &'static str, path: &Path, report: &mut Report) -> Source {
-    if let Err(error) = std::fs::File::open(path) {
-        report.fault(key, &format!("{}: {error}; accepted: a readable route table", path.display()));
+    if let Err(problem) = readable(path) {
+        report.fault(key, &format!("{}: {problem}; accepted: a readable route table", path.display()));
     }
     let set = SINGLE_KEYS.iter().filter(|path| written.is_set(path));
     let idle: Vec<&str> = set.map(|path| written.spelling(path)).collect();
@@ -42,6 +43,11 @@ fn file(written: &Written, key: &'static str, path: &Path, report: &mut Report) 
         report.warn(&format!("without effect, as {key} names a file: {}", idle.join(", ")));
     }
     Source::File(path.to_owned())
+}
+
+fn readable(path: &Path) -> Result<(), String> {
+    let metadata = File::open(path).and_then(|file| file.metadata()).map_err(|error| error.to_string())?;
+    if metadata.is_dir() { Err("is a directory".into()) } else { Ok(()) }
 }
 
 fn redis(written: &Written, url: &'static str, address: StoreUrl, report: &mut Report) -> RedisSettings {

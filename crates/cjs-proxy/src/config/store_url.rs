@@ -41,9 +41,13 @@ impl StoreUrl {
         }
     }
 
-    /// The text fit for a message: whatever stands before an `@` is hidden.
+    /// The text fit for a message: whatever stands before an `@` is hidden, or where the `@` seems to be
+    /// forgotten, everything.
     pub(crate) fn masked(text: &str) -> String {
-        let Some((secret, place)) = text.rsplit_once('@') else { return text.to_owned() };
+        let Some((secret, place)) = text.rsplit_once('@') else {
+            let forgotten = text.split_once("://:").map(|(scheme, _)| format!("{scheme}://***"));
+            return forgotten.unwrap_or_else(|| text.to_owned());
+        };
         match secret.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://***@{place}"),
             None => format!("***@{place}"),

@@ -44,7 +44,8 @@ impl Written {
             report.file_fault("the file must hold one JSON object, such as {}");
             return written;
         };
-        written.hipache_04 = members.iter().any(|(name, _)| name == "http" || name == "driver");
+        written.hipache_04 =
+            members.iter().any(|(name, node)| (name == "http" || name == "driver") && *node != Node::Null);
         let mut found = Vec::new();
         walk("", members, &mut found, report);
         let found = drop_repeated(found, report);
@@ -201,6 +202,9 @@ fn member<'a>(path: String, node: &'a Node, found: &mut Vec<Found<'a>>, report: 
             found.extend(key.map(|key| Found { key, spelling: path, node }));
         }
         // `lruCache: true` of old files, `https: false`.
+        (Some(Key { kind: Kind::Section(_), path: "server.lruCache", .. }), Node::Bool(false)) => {
+            report.note(&path, "false: the route cache is always on; it has its default size");
+        }
         (Some(Key { kind: Kind::Section(_), .. }), Node::Bool(_)) => {
             found.extend(key.map(|key| Found { key, spelling: path, node }));
         }
@@ -220,15 +224,17 @@ fn member<'a>(path: String, node: &'a Node, found: &mut Vec<Found<'a>>, report: 
     }
 }
 
-/// A key said by two spellings must say the same; one of them is kept.
+/// A key said by two spellings must say the same; one of them is kept. Sections are the sum of theirs.
 fn drop_repeated<'a>(found: Vec<Found<'a>>, report: &mut Report) -> Vec<Found<'a>> {
     let mut kept: Vec<Found<'a>> = Vec::with_capacity(found.len());
     for next in found {
-        let Some(first) = kept.iter().find(|first| first.key.path == next.key.path) else {
+        let section = matches!(next.key.kind, Kind::Section(_));
+        let first = kept.iter().find(|first| first.key.path == next.key.path && !section);
+        let Some(first) = first else {
             kept.push(next);
             continue;
         };
-        if first.node != next.node && !matches!(next.key.kind, Kind::Section(_)) {
+        if first.node != next.node {
             let problem = format!("says otherwise than {}, which is the same key; keep one", first.spelling);
             report.fault(&next.spelling, &problem);
         }

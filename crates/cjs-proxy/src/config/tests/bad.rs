@@ -206,6 +206,7 @@ fn stores() {
             "driver: \"redis+unix://run/redis\": the path of a socket starts with a third \"/\"",
         ),
         (r#"{"driver": "redis+unix:///"}"#, "driver: \"redis+unix:///\": names no socket"),
+        (r#"{"driver": "redis://:quiet"}"#, "driver: \"redis://***\": empty host"),
         (r#"{"driver": "file:"}"#, "driver: \"file:\": names no file"),
         (
             r#"{"driver": "file://host/x"}"#,
@@ -282,6 +283,7 @@ fn features_to_come() {
         ),
         (r#"{"https": {"key": "k", "cert": "c"}}"#, "https: TLS for clients"),
         (r#"{"server": {"https": {"port": 443}}}"#, "server.https: TLS for clients"),
+        (r#"{"https": {}, "server": {"https": {"key": "k"}}}"#, "server.https: TLS for clients"),
         (r#"{"redis": {"tls": true}}"#, "redis.tls: true: TLS to Redis"),
         (r#"{"redis": {"ca": "f"}}"#, "redis.ca: \"f\": TLS to Redis"),
         (r#"{"redis": {"sentinels": ["a:1"]}}"#, "redis.sentinels: [\"a:1\"]: Redis Sentinel"),
@@ -337,4 +339,44 @@ fn error_pages() {
         r#"{"server": {"staticDir": "/nowhere/at/all"}}"#,
         "server.staticDir: /nowhere/at/all: No such file or directory (os error 2); accepted: a readable directory",
     )]);
+}
+
+#[test]
+fn a_cut_file_is_never_taken() {
+    let text = include_str!("../../../tests/samples/hipache-0.4.json").trim_end();
+    for end in 0..text.len() {
+        let lines = faults(&text[..end]);
+        assert!(lines.len() == 1 && lines[0].starts_with("not JSON: "), "{end}: {lines:?}");
+    }
+}
+
+#[test]
+fn odd_values_are_taken_or_named() {
+    let values = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "1.5",
+        "1e300",
+        "\"\"",
+        "\"x\"",
+        "[]",
+        "[[]]",
+        "[\"\"]",
+        "{}",
+        "{\"x\": 1}",
+    ];
+    for spelling in crate::config::schema::spellings() {
+        for value in values {
+            let names: Vec<String> = spelling.split('.').map(|name| format!("{{\"{name}\": ")).collect();
+            let text = format!("{}{value}{}", names.concat(), "}".repeat(names.len()));
+            let section = spelling.split('.').next().unwrap();
+            for line in load(&text).err().unwrap_or_default() {
+                assert!(line.starts_with(&format!("c.json: {section}")), "{text}: {line}");
+            }
+        }
+    }
 }

@@ -77,6 +77,7 @@ fn default_addresses() {
         ("{}", "server.bind", any.clone()),
         (r#"{"server": {"port": 80}}"#, "server.bind", any.clone()),
         (r#"{"server": {"bind": null}}"#, "server.bind", any),
+        (r#"{"http": null, "driver": null}"#, "server.port", json!(80)),
         (r#"{"http": {}}"#, "server.bind", loopback.clone()),
         (r#"{"driver": "redis:"}"#, "server.bind", loopback),
     ]);
@@ -116,6 +117,10 @@ fn adjusted_values_are_noted() {
         (
             r#"{"server": {"workers": 10}}"#,
             "note: c.json: server.workers: 10 is lowered to 4, the number of usable CPUs",
+        ),
+        (
+            r#"{"server": {"lruCache": false}}"#,
+            "note: c.json: server.lruCache: false: the route cache is always on; it has its default size",
         ),
         (
             r#"{"server": {"lruCache": {"size": 5}}}"#,
