@@ -61,7 +61,7 @@ impl Written {
     }
 
     fn take(&mut self, key: &'static Key, spelling: String, node: &Node, report: &mut Report) {
-        if matches!(key.kind, Kind::Section(_)) || (*node == Node::Null && key.kind != Kind::AccessLog) {
+        if matches!(key.kind, Kind::Section(_)) {
             return;
         }
         // An empty text stands for "none" where none is the default, as old files have it.
@@ -224,10 +224,14 @@ fn member<'a>(path: String, node: &'a Node, found: &mut Vec<Found<'a>>, report: 
     }
 }
 
-/// A key said by two spellings must say the same; one of them is kept. Sections are the sum of theirs.
+/// A key said by two spellings must say the same; one of them is kept. Sections are the sum of theirs, and
+/// `null` says nothing, but for the access log.
 fn drop_repeated<'a>(found: Vec<Found<'a>>, report: &mut Report) -> Vec<Found<'a>> {
     let mut kept: Vec<Found<'a>> = Vec::with_capacity(found.len());
     for next in found {
+        if *next.node == Node::Null && next.key.kind != Kind::AccessLog {
+            continue;
+        }
         let section = matches!(next.key.kind, Kind::Section(_));
         let first = kept.iter().find(|first| first.key.path == next.key.path && !section);
         let Some(first) = first else {
@@ -278,7 +282,7 @@ fn is_off(key: &Key, node: &Node) -> bool {
 fn warn_ignored(found: &[Found<'_>], report: &mut Report) {
     let ignored: Vec<&str> = found
         .iter()
-        .filter(|found| found.key.availability == Availability::Ignored && *found.node != Node::Null)
+        .filter(|found| found.key.availability == Availability::Ignored)
         .map(|found| found.spelling.as_str())
         .collect();
     if !ignored.is_empty() {

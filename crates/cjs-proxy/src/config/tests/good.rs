@@ -50,6 +50,7 @@ fn values_as_old_files_have_them() {
         (r#"{"server": {"workers": 2.0}}"#, "server.workers", json!(2)),
         (r#"{"server": {"staticDir": ""}}"#, "server.staticDir", Value::Null),
         (r#"{"server": {"port": 81}, "http": {"port": 81}}"#, "server.port", json!(81)),
+        (r#"{"server": {"port": 81}, "http": {"port": null}}"#, "server.port", json!(81)),
     ]);
 }
 
