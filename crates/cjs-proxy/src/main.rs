@@ -1,2 +1,22 @@
-//! The program.
-fn main() {}
+//! cjs-proxy, the program: command line, config file, commands. The proxy itself is proxy-core.
+
+mod cli;
+mod commands;
+mod config;
+mod error;
+mod proxy_core_shim;
+mod version;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::command().and_then(commands::execute) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed stderr leaves the exit code to tell.
+            let _ = writeln!(std::io::stderr(), "{failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! `check`: validates the config file and prints what it means.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::Failure;
+
+/// Prints the effective config on stdout, notes and warnings on stderr.
+///
+/// # Errors
+/// All faults of the file.
+pub(crate) fn check(file: Option<&Path>) -> Result<(), Failure> {
+    let config = super::load(file)?;
+    for remark in &config.remarks {
+        let _ = writeln!(std::io::stderr(), "{remark}");
+    }
+    super::print(&format!("{:#}", config.effective));
+    Ok(())
+}

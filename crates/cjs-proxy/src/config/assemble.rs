@@ -1,0 +1,183 @@
+//! From the keys a file sets to the settings the data plane runs by: defaults, rules between keys, error pages.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxy_core::settings::{
+    AccessLog, AccessLogTarget, Limits, Listen, ListenAddress, Pages, Settings, Timeouts, Upstream,
+};
+use redis_router::CacheSettings;
+
+use super::kind::LogTarget;
+use super::report::Report;
+use super::schema::{self, Fallback};
+use super::written::Written;
+use super::{pages, store};
+
+/// What the machine offers, apart from the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    /// Usable CPUs; at least 1.
+    pub(crate) cpus: usize,
+}
+
+impl Machine {
+    /// The machine this runs on.
+    pub(crate) fn here() -> Self {
+        Self { cpus: std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+}
+
+/// Settings, and what `check` and the log want to know beside them.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) settings: Settings,
+    /// `server.tcpTimeout`; zero: none.
+    pub(crate) tcp_timeout: Duration,
+    /// Where the error pages came from.
+    pub(crate) static_dir: Option<PathBuf>,
+    /// `server.debug`.
+    pub(crate) debug: bool,
+}
+
+/// Puts the settings together. Faults go to `report`; with any, the result is not to be used.
+pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, report: &mut Report) -> Assembled {
+    let static_dir = written.text_if_set("server.staticDir").map(PathBuf::from);
+    let settings = Settings {
+        listen: listen(written, report),
+        cores: cores(written, machine, report),
+        routes: store::source(written, folder, report),
+        route_cache: route_cache(written, report),
+        upstream: Upstream {
+            max_sockets: size(written.integer("server.maxSockets")),
+            keep_alive: written.bool("server.httpKeepAlive"),
+            retries: written.integer("server.retryOnError") as u32,
+        },
+        timeouts: timeouts(written),
+        limits: limits(written, report),
+        trusted_proxies: written.networks("server.trustedProxies"),
+        pages: read_pages(static_dir.as_deref(), report),
+        access_log: access_log(written),
+        graceful_wait: written.seconds("server.gracefulWait"),
+    };
+    Assembled {
+        settings,
+        tcp_timeout: written.seconds("server.tcpTimeout"),
+        static_dir,
+        debug: written.bool("server.debug"),
+    }
+}
+
+fn listen(written: &Written, report: &mut Report) -> Listen {
+    let port = written.integer("server.port") as u16;
+    let mut addresses: Vec<ListenAddress> = Vec::new();
+    if let Some(bind) = written.bind_if_set("server.bind") {
+        for entry in bind {
+            let address = SocketAddr::new(entry.address, entry.port.unwrap_or(port));
+            if addresses.iter().any(|known| known.address == address) {
+                report.fault(written.spelling("server.bind"), &format!("names {address} twice; keep one"));
+            }
+            addresses.push(ListenAddress { address, optional: false });
+        }
+    } else {
+        let (defaults, optional): (Vec<IpAddr>, bool) = written.default_addresses();
+        let listened = |address| ListenAddress { address: SocketAddr::new(address, port), optional };
+        addresses.extend(defaults.into_iter().map(listened));
+    }
+    Listen { addresses, backlog: written.integer("server.backlog") as u32 }
+}
+
+fn cores(written: &Written, machine: Machine, report: &mut Report) -> usize {
+    let Some(asked) = written.integer_if_set("server.workers").map(size) else { return machine.cpus };
+    if asked > machine.cpus {
+        let text = format!("{asked} is lowered to {}, the number of usable CPUs", machine.cpus);
+        report.note(written.spelling("server.workers"), &text);
+    }
+    asked.min(machine.cpus)
+}
+
+fn route_cache(written: &Written, report: &mut Report) -> CacheSettings {
+    let asked = written.integer("server.lruCache.size");
+    if asked < schema::CACHE_ROWS_MIN {
+        let text = format!("{asked} is raised to {}", schema::CACHE_ROWS_MIN);
+        report.note(written.spelling("server.lruCache.size"), &text);
+    }
+    CacheSettings {
+        rows: size(asked.max(schema::CACHE_ROWS_MIN)),
+        max_age: limit(written.seconds("server.lruCache.ttl")),
+    }
+}
+
+fn timeouts(written: &Written) -> Timeouts {
+    let of = |path| limit(timeout(written, path));
+    Timeouts {
+        client_header: of("server.timeouts.clientHeader"),
+        client_body: of("server.timeouts.clientBody"),
+        client_idle: of("server.timeouts.clientIdle"),
+        connect: of("server.timeouts.connect"),
+        backend_header: of("server.timeouts.backendHeader"),
+        backend_body: of("server.timeouts.backendBody"),
+        tunnel_idle: of("server.timeouts.tunnelIdle"),
+    }
+}
+
+/// One time-out as set, else by its default; zero: none.
+fn timeout(written: &Written, path: &'static str) -> Duration {
+    if let Some(set) = written.seconds_if_set(path) {
+        return set;
+    }
+    let tcp = written.seconds("server.tcpTimeout");
+    match schema::find(path).map(|key| key.default) {
+        Some(Fallback::TcpTimeout) => tcp,
+        Some(Fallback::UpToTcpTimeout(most)) => {
+            let most = Duration::from_secs(most.into());
+            if tcp.is_zero() { most } else { most.min(tcp) }
+        }
+        _ => written.seconds(path),
+    }
+}
+
+fn limits(written: &Written, report: &mut Report) -> Limits {
+    let header_bytes = written.integer("server.limits.headerBytes");
+    let set = written.integer_if_set("server.limits.uriBytes");
+    let uri_bytes = set.unwrap_or_else(|| written.integer("server.limits.uriBytes").min(header_bytes));
+    if uri_bytes > header_bytes {
+        let problem = format!(
+            "{uri_bytes} is out of range; accepted: at most server.limits.headerBytes, {header_bytes}, \
+             as the target is part of the head"
+        );
+        report.fault(written.spelling("server.limits.uriBytes"), &problem);
+    }
+    let body_bytes = written.integer("server.limits.bodyBytes");
+    Limits {
+        header_bytes: size(header_bytes),
+        headers: size(written.integer("server.limits.headers")),
+        uri_bytes: size(uri_bytes),
+        body_bytes: (body_bytes > 0).then_some(body_bytes),
+    }
+}
+
+fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {
+    let Some(folder) = folder else { return Pages::default() };
+    pages::read(folder, &mut |problem| report.fault("server.staticDir", &problem))
+}
+
+fn access_log(written: &Written) -> Option<AccessLog> {
+    let target = match written.access_log("server.accessLog") {
+        LogTarget::Nowhere => return None,
+        LogTarget::Stdout => AccessLogTarget::Stdout,
+        LogTarget::File(path) => AccessLogTarget::File(path),
+    };
+    Some(AccessLog { target })
+}
+
+/// Zero says "none" in the file.
+fn limit(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+/// A number whose range in the schema fits a machine word.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

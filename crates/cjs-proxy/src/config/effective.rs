@@ -1,0 +1,129 @@
+//! The settings in force as JSON in the canonical spelling, secrets masked: what `check` prints. Made from the
+//! settings themselves, so that it cannot say anything else than what runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proxy_core::settings::{AccessLogTarget, Limits, Settings, Timeouts};
+use redis_router::{RedisSettings, Server, Source};
+use serde_json::{Map, Value, json};
+
+use super::assemble::Assembled;
+
+/// Stands for a secret.
+const MASK: &str = "***";
+
+/// The effective config.
+pub(crate) fn effective(assembled: &Assembled) -> Value {
+    let mut root = Map::new();
+    root.insert("server".into(), server(assembled));
+    match &assembled.settings.routes {
+        Source::Redis(redis) => drop(root.insert("redis".into(), redis_keys(redis))),
+        Source::File(path) => drop(root.insert("driver".into(), file_address(path))),
+        Source::Embedded(_) => {}
+    }
+    Value::Object(root)
+}
+
+fn server(assembled: &Assembled) -> Value {
+    let settings = &assembled.settings;
+    json!({
+        "accessLog": access_log(settings),
+        "backlog": settings.listen.backlog,
+        "bind": bind(settings),
+        "debug": assembled.debug,
+        "gracefulWait": seconds(settings.graceful_wait),
+        "httpKeepAlive": settings.upstream.keep_alive,
+        "limits": limits(&settings.limits),
+        "lruCache": {
+            "size": settings.route_cache.rows,
+            "ttl": optional(settings.route_cache.max_age),
+        },
+        "maxSockets": settings.upstream.max_sockets,
+        "port": port(settings),
+        "retryOnError": settings.upstream.retries,
+        "staticDir": assembled.static_dir,
+        "tcpTimeout": seconds(assembled.tcp_timeout),
+        "timeouts": timeouts(&settings.timeouts),
+        "trustedProxies": trusted_proxies(settings),
+        "workers": settings.cores,
+    })
+}
+
+fn access_log(settings: &Settings) -> Value {
+    match settings.access_log.as_ref().map(|log| &log.target) {
+        None => Value::Null,
+        Some(AccessLogTarget::Stdout) => "stdout".into(),
+        Some(AccessLogTarget::File(path)) => json!(path),
+    }
+}
+
+fn trusted_proxies(settings: &Settings) -> Value {
+    settings.trusted_proxies.iter().map(|network| Value::from(network.to_string())).collect()
+}
+
+/// The port all addresses share, or that of the first.
+fn port(settings: &Settings) -> Value {
+    settings.listen.addresses.first().map_or(Value::Null, |first| first.address.port().into())
+}
+
+fn bind(settings: &Settings) -> Value {
+    let listed = settings
+        .listen
+        .addresses
+        .iter()
+        .map(|listen| json!({ "address": listen.address.ip(), "port": listen.address.port() }));
+    Value::Array(listed.collect())
+}
+
+fn limits(limits: &Limits) -> Value {
+    json!({
+        "bodyBytes": limits.body_bytes.unwrap_or(0),
+        "headerBytes": limits.header_bytes,
+        "headers": limits.headers,
+        "uriBytes": limits.uri_bytes,
+    })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    json!({
+        "backendBody": optional(timeouts.backend_body),
+        "backendHeader": optional(timeouts.backend_header),
+        "clientBody": optional(timeouts.client_body),
+        "clientHeader": optional(timeouts.client_header),
+        "clientIdle": optional(timeouts.client_idle),
+        "connect": optional(timeouts.connect),
+        "tunnelIdle": optional(timeouts.tunnel_idle),
+    })
+}
+
+fn redis_keys(redis: &RedisSettings) -> Value {
+    let mut keys = Map::new();
+    match &redis.server {
+        Server::Tcp(host, port) => {
+            keys.insert("host".into(), host.as_str().into());
+            keys.insert("port".into(), (*port).into());
+        }
+        Server::Unix(path) => {
+            keys.insert("url".into(), format!("redis+unix://{}", path.display()).into());
+        }
+    }
+    keys.insert("db".into(), redis.db.into());
+    keys.insert("password".into(), redis.password.as_ref().map(|_| MASK).into());
+    keys.insert("prefix".into(), redis.prefix.as_str().into());
+    keys.insert("username".into(), redis.username.as_deref().into());
+    Value::Object(keys)
+}
+
+fn file_address(path: &Path) -> Value {
+    format!("file:{}", path.display()).into()
+}
+
+fn optional(time: Option<Duration>) -> Value {
+    seconds(time.unwrap_or_default())
+}
+
+/// Whole where it is whole; 0 for none.
+fn seconds(time: Duration) -> Value {
+    if time.subsec_nanos() == 0 { time.as_secs().into() } else { time.as_secs_f64().into() }
+}

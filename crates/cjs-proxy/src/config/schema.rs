@@ -1,0 +1,317 @@
+//! The one table of config keys: every spelling, kind, default, whether this build has it, and what it means.
+//! docs/CONFIG.md is compared with it by a test. Making a feature available is a matter of its row's `Now`.
+
+use super::kind::Empty::{Off, On};
+use super::kind::Kind;
+use super::kind::Kind::{
+    AccessLog, Bind, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section, Shape, Store, Text,
+    Timeout,
+};
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The canonical spelling, as `check` prints it.
+    pub(crate) path: &'static str,
+    /// The other spellings: those of ConcussionJS proxy and Hipache 0.2 to 0.4.
+    pub(crate) spellings: &'static [&'static str],
+    pub(crate) kind: Kind,
+    pub(crate) default: Fallback,
+    pub(crate) availability: Availability,
+    /// One line for docs/CONFIG.md.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the test of docs/CONFIG.md reads it"))]
+    pub(crate) meaning: &'static str,
+}
+
+/// The value of a key that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// A JSON value.
+    Json(&'static str),
+    /// `server.tcpTimeout`.
+    TcpTimeout,
+    /// So many seconds, but at most `server.tcpTimeout`.
+    UpToTcpTimeout(u32),
+    /// Worked out; in words.
+    Words(&'static str),
+}
+
+/// Whether this build does what a key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Availability {
+    Now,
+    /// Not yet: anything but off is refused. Holds the feature in words.
+    Later(&'static str),
+    /// Never: a key of the old programs without a meaning here.
+    Ignored,
+}
+
+use Availability::{Ignored, Later, Now};
+use Fallback::{Json, TcpTimeout, UpToTcpTimeout, Words};
+
+/// Largest database number (Redis itself counts them in an `int`).
+pub(crate) const DB_MAX: u32 = i32::MAX as u32;
+/// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
+pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
+
+const DEAD: &str = "dead-backend detection";
+const BALANCE: &str = "balancing other than random";
+const DEBUG_HEADER: &str = "the X-Debug header";
+const JSON_LOG: &str = "the JSON access log";
+const MEMORY: &str = "the memory limit of a core";
+const VERSIONS: &str = "API versions";
+const PROXY_PROTOCOL: &str = "the PROXY protocol";
+const CONNECTION_LIMITS: &str = "connection limits";
+const TLS: &str = "TLS for clients";
+const REDIS_TLS: &str = "TLS to Redis";
+const SENTINEL: &str = "Redis Sentinel";
+const PAIR: &str = "a Redis server for reads and one for writes";
+const RATE_LIMIT: &str = "rate limits";
+const HEALTH: &str = "the active health check";
+const ADMIN: &str = "the admin listener";
+const PRIVILEGES: &str = "dropping privileges";
+
+/// A row.
+const fn key(
+    path: &'static str,
+    spellings: &'static [&'static str],
+    kind: Kind,
+    default: Fallback,
+    availability: Availability,
+    meaning: &'static str,
+) -> Key {
+    Key { path, spellings, kind, default, availability, meaning }
+}
+
+/// Every key there is. A row below a section that is `Later` waits with it.
+#[rustfmt::skip]
+pub(crate) static KEYS: &[Key] = &[
+    key("server.accessLog", &[], AccessLog, Json("\"/var/log/cjs-proxy/access.log\""), Now,
+        "Where the access log goes; `null`: nowhere. Opened anew on SIGUSR1"),
+    key("server.accessLogFormat", &[], Choice(&["nginx", "json"]), Json("\"nginx\""), Later(JSON_LOG),
+        "Format of its lines"),
+    key("server.port", &["http.port"], Integer(0, 65_535), Json("80"), Now,
+        "Port of the addresses in `bind` that name none. 0: a free one, the same for every core, printed at start"),
+    key("server.bind", &["http.bind", "server.address"], Bind, Words("all IPv4 and IPv6 addresses; 127.0.0.1 in a file with `http` or `driver`"), Now,
+        "Addresses to listen on"),
+    key("server.backlog", &[], Integer(1, 65_535), Json("4096"), Now,
+        "Connections the kernel queues before they are accepted"),
+    key("server.workers", &[], Integer(1, 4096), Words("the number of usable CPUs"), Now,
+        "Cores to run; more than there are usable CPUs is lowered to them with a note"),
+    key("server.maxSockets", &[], Integer(1, 65_535), Json("100"), Now,
+        "HTTP connections per backend per core, in use or idle; tunnels are not counted. A request past it waits up to `server.timeouts.connect`, then gets 503"),
+    key("server.deadBackendTTL", &[], Integer(1, 86_400), Json("30"), Later(DEAD),
+        "Seconds a backend stays marked dead"),
+    key("server.tcpTimeout", &[], Timeout, Json("30"), Now,
+        "Default and upper bound of those in `server.timeouts` that are not set"),
+    key("server.timeouts.clientHeader", &[], Timeout, UpToTcpTimeout(10), Now,
+        "From the first byte of a request to the end of its head, in total; then 408"),
+    key("server.timeouts.clientBody", &[], Timeout, TcpTimeout, Now,
+        "Without progress on a request body (408 while no answer has begun), or on a client that does not take its answer"),
+    key("server.timeouts.clientIdle", &[], Timeout, UpToTcpTimeout(60), Now,
+        "Between two requests of a connection, and before the first"),
+    key("server.timeouts.connect", &[], Timeout, UpToTcpTimeout(5), Now,
+        "For a connection to a backend, in total; also how long a request waits for a free one"),
+    key("server.timeouts.backendHeader", &[], Timeout, TcpTimeout, Now,
+        "From the end of the request to the end of the backend's response head; then 504"),
+    key("server.timeouts.backendBody", &[], Timeout, TcpTimeout, Now,
+        "Without progress on the response body, or on a backend that does not take the request body"),
+    key("server.timeouts.tunnelIdle", &[], Timeout, Json("3600"), Now,
+        "Without a byte in either direction of a WebSocket or another tunnel; `server.tcpTimeout` does not bound it"),
+    key("server.retryOnError", &["server.errorMaxRetries"], Integer(0, 100), Json("3"), Now,
+        "More backends tried after a failed one"),
+    key("server.deadBackendOn500", &[], Bool, Json("true"), Later(DEAD),
+        "Whether a 500 counts as death too while an external checker is active"),
+    key("server.httpKeepAlive", &[], Bool, Json("true"), Now,
+        "Whether backend connections are reused"),
+    key("server.staticDir", &[], Text, Json("null"), Now,
+        "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
+    key("server.debug", &[], Bool, Json("false"), Now,
+        "Log at debug level; the environment variable `RUST_LOG` overrides it"),
+    key("server.debugHeader", &[], Bool, Json("true"), Later(DEBUG_HEADER),
+        "Whether a request with `X-Debug` gets `x-debug-*` headers in its answer"),
+    key("server.lruCache", &[], Section(On), Words("on"), Now,
+        "The route cache of a core. `true` and `false`, as old files have them, mean the defaults below"),
+    key("server.lruCache.size", &["server.lruCache.Size"], Integer(0, 10_000_000), Json("100000"), Now,
+        "Routes cached per core; less than 10000 is raised to it with a note"),
+    key("server.lruCache.ttl", &[], Seconds(0.0, 86_400.0), Json("0"), Now,
+        "Greatest age of a cached route in seconds where Redis pushes no changes; 0: the built-in one"),
+    key("server.memoryLimit", &[], Integer(1, 1_048_576), Words("0.7 of the memory over the cores"), Later(MEMORY),
+        "Megabytes a core may use before it is replaced"),
+    key("server.checkInterval", &[], Seconds(0.1, 3600.0), Json("5"), Later(MEMORY),
+        "Seconds between two looks at the memory of the cores"),
+    key("server.gracefulWait", &[], Seconds(0.0, 86_400.0), Json("30"), Now,
+        "Seconds a stop waits for requests in flight before it cuts them"),
+    key("server.apiVersions", &[], Bool, Json("false"), Later(VERSIONS),
+        "Whether a first path segment such as `/12-01-31` selects a frontend of its own"),
+    key("server.trustedProxies", &[], Networks, Json("[]"), Now,
+        "Peers whose `X-Forwarded-*` headers are believed"),
+    key("server.proxyProtocol", &[], Bool, Json("false"), Later(PROXY_PROTOCOL),
+        "Whether trusted proxies open connections with a PROXY v1 or v2 header"),
+    key("server.limits.headerBytes", &[], Integer(1024, 1_048_576), Json("65536"), Now,
+        "Bytes of a message head; beyond: 431"),
+    key("server.limits.headers", &[], Integer(8, 1000), Json("100"), Now,
+        "Header fields of a message; beyond: 431"),
+    key("server.limits.uriBytes", &[], Integer(64, 1_048_576), Json("16384"), Now,
+        "Bytes of a request target, at most `headerBytes`; beyond: 414"),
+    key("server.limits.bodyBytes", &[], Integer(0, 9_007_199_254_740_991), Json("0"), Now,
+        "Bytes of a request body; beyond: 413. 0: no limit"),
+    key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
+        "Connections of one client address; beyond: refused. 0: no limit"),
+    key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
+        "Connections in all; beyond: refused. 0: no limit"),
+    key("server.balance", &[], Choice(&["random", "roundRobin", "leastRequests"]), Json("\"random\""), Later(BALANCE),
+        "How a live backend is chosen"),
+    key("server.uniqueIdHeader", &[], Shape("anything"), Json("null"), Ignored,
+        "Requests carry `X-Request-Id` without it"),
+
+    key("https", &["server.https"], Section(Off), Json("null"), Later(TLS),
+        "HTTPS listeners; off without a certificate and with `bind: []`"),
+    key("https.port", &["server.https.port"], Integer(0, 65_535), Json("443"), Now,
+        "Port of the addresses in `https.bind` that name none"),
+    key("https.bind", &["server.https.bind"], Bind, Words("as `server.bind`"), Now,
+        "Addresses to listen on; `[]`: HTTPS is off"),
+    key("https.key", &["server.https.key"], Text, Json("null"), Now,
+        "File with the private key of the default certificate"),
+    key("https.cert", &["server.https.cert"], Text, Json("null"), Now,
+        "File with the default certificate and its chain"),
+    key("https.ca", &["server.https.ca"], Shape("a path or a list of paths"), Json("[]"), Now,
+        "Files with more certificates of the chain"),
+    key("https.certDir", &["server.https.certDir"], Text, Json("null"), Now,
+        "Directory with `<host>.crt` and `<host>.key`, `*.example.tld.crt` too"),
+    key("https.minVersion", &["server.https.minVersion"], Choice(&["1.2", "1.3"]), Json("\"1.2\""), Now,
+        "Lowest version of TLS"),
+    key("https.http2", &["server.https.http2"], Bool, Json("true"), Now,
+        "Whether HTTP/2 is offered"),
+    key("https.redirect", &["server.https.redirect"], Bool, Json("false"), Now,
+        "Whether plain HTTP requests are redirected to HTTPS"),
+    key("https.hsts", &["server.https.hsts"], Shape("seconds, or null for none"), Json("null"), Now,
+        "`max-age` of Strict-Transport-Security"),
+    key("https.clientCa", &["server.https.clientCa"], Text, Json("null"), Now,
+        "File with the authorities of client certificates"),
+    key("https.passphrase", &["server.https.passphrase"], Secret, Json("null"), Ignored,
+        "Keys are read without a passphrase"),
+    key("https.ciphers", &["server.https.ciphers"], Shape("anything"), Json("null"), Ignored,
+        "OpenSSL cipher list"),
+    key("https.secureProtocol", &["server.https.secureProtocol"], Shape("anything"), Json("null"), Ignored,
+        "OpenSSL protocol; `https.minVersion` stands for it"),
+    key("https.secureOptions", &["server.https.secureOptions"], Shape("anything"), Json("null"), Ignored,
+        "OpenSSL options"),
+    key("https.honorCipherOrder", &["server.https.honorCipherOrder"], Shape("anything"), Json("null"), Ignored,
+        "The server's order always counts"),
+
+    key("driver", &[], Store, Words("what `redis` says"), Now,
+        "The route store: Redis as one address, or a route table file, relative to the folder of the config file. What a Redis address leaves out, the keys of `redis` say"),
+    key("redis.url", &[], Store, Words("what the other keys of `redis` say"), Now,
+        "The same as `driver`, beside `redis` keys"),
+    key("redis.host", &["redisHost"], Host, Json("\"127.0.0.1\""), Now,
+        "Host name or address of Redis"),
+    key("redis.port", &["redisPort"], Integer(1, 65_535), Json("6379"), Now,
+        "Its port"),
+    key("redis.username", &[], Text, Json("null"), Now,
+        "ACL user; `null`: the default user"),
+    key("redis.password", &["redisPassword"], Secret, Json("null"), Now,
+        "Password; `null`: no AUTH"),
+    key("redis.db", &["redisDatabase", "redis.database"], Integer(0, DB_MAX as u64), Json("0"), Now,
+        "Number of the database"),
+    key("redis.prefix", &[], Text, Json("\"\""), Now,
+        "Put before every key"),
+    key("redis.tls", &[], Bool, Json("false"), Later(REDIS_TLS),
+        "Whether Redis is spoken to over TLS, as with `rediss://`"),
+    key("redis.ca", &[], Text, Json("null"), Later(REDIS_TLS),
+        "File with the authority of Redis's certificate"),
+    key("redis.sentinels", &[], Shape("a list of \"host:port\""), Json("[]"), Later(SENTINEL),
+        "Addresses of the sentinels"),
+    key("redis.masterName", &[], Text, Json("null"), Later(SENTINEL),
+        "Name the sentinels know the master by"),
+    key("redis.masterHost", &["redisMasterHost"], Text, Json("null"), Later(PAIR),
+        "Server that takes the writes, while `redis.host` serves the reads"),
+    key("redis.masterPort", &["redisMasterPort"], Integer(1, 65_535), Json("6379"), Later(PAIR),
+        "Its port"),
+
+    key("rateLimit", &[], Section(On), Json("null"), Later(RATE_LIMIT),
+        "Requests a client may make, by tier; `{}`: on with the defaults below"),
+    key("rateLimit.window", &[], Seconds(1.0, 86_400.0), Json("60"), Now,
+        "Seconds a limit is counted over"),
+    key("rateLimit.tiers", &[], Shape("an object of tier names and limits, in rising order"), Json("{\"anonymous\": 500, \"registered\": 10000, \"premium\": 100000}"), Now,
+        "Tiers and their limits; all but the first are Redis sets of that name"),
+    key("rateLimit.key", &[], Choice(&["clientIp", "identity"]), Json("\"clientIp\""), Now,
+        "What is counted"),
+    key("rateLimit.identify", &[], Shape("a list of \"header:<name>\", \"referer\" and \"origin\""), Json("[\"header:x-api-key\", \"referer\", \"origin\"]"), Now,
+        "What names a client, in turn"),
+    key("rateLimit.onStoreError", &[], Choice(&["local", "allow", "deny"]), Json("\"local\""), Now,
+        "What is done while Redis does not answer"),
+    key("rateLimit.dryRun", &[], Bool, Json("false"), Now,
+        "Count and log only"),
+    key("rateLimit.headers", &[], Bool, Json("true"), Now,
+        "Whether admitted answers carry the `RateLimit` headers too"),
+
+    key("healthCheck", &[], Section(On), Json("null"), Later(HEALTH),
+        "The built-in active checker; `{}`: on with the defaults below"),
+    key("healthCheck.interval", &[], Seconds(0.1, 3600.0), Json("3"), Now,
+        "Seconds between two checks of a backend"),
+    key("healthCheck.timeout", &[], Seconds(0.1, 3600.0), Json("3"), Now,
+        "Seconds a check may take"),
+    key("healthCheck.method", &[], Text, Json("\"HEAD\""), Now,
+        "Its method"),
+    key("healthCheck.path", &[], Text, Json("\"/CloudHealthCheck\""), Now,
+        "Its path"),
+    key("healthCheck.host", &[], Text, Json("\"ping\""), Now,
+        "Its Host header"),
+    key("healthCheck.rise", &[], Integer(1, 100), Json("1"), Now,
+        "Good checks in a row that make a backend live"),
+    key("healthCheck.fall", &[], Integer(1, 100), Json("1"), Now,
+        "Bad checks in a row that make it dead"),
+    key("healthCheck.scope", &[], Choice(&["dead", "all"]), Json("\"dead\""), Now,
+        "Which backends are checked"),
+
+    key("admin", &[], Section(Off), Json("null"), Later(ADMIN),
+        "Metrics, health and status page"),
+    key("admin.bind", &[], Bind, Json("\"127.0.0.1\""), Now,
+        "Address of the admin listener"),
+    key("admin.port", &[], Integer(0, 65_535), Json("null"), Now,
+        "Its port"),
+    key("admin.token", &[], Secret, Json("null"), Now,
+        "Token it asks for; required unless bound to loopback"),
+
+    key("user", &[], Text, Json("null"), Later(PRIVILEGES),
+        "User the process becomes after binding"),
+    key("group", &[], Text, Json("null"), Later(PRIVILEGES),
+        "Group it becomes"),
+];
+
+/// The key that is spelled so.
+pub(crate) fn find(spelling: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == spelling || key.spellings.contains(&spelling))
+}
+
+/// Every spelling of every key.
+pub(crate) fn spellings() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().flat_map(|key| std::iter::once(key.path).chain(key.spellings.iter().copied()))
+}
+
+/// Whether keys are spelled with `path` and a dot before them.
+pub(crate) fn is_group(path: &str) -> bool {
+    spellings().any(|spelling| spelling.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+impl Key {
+    /// What this build does with the key, the section above it taken into account.
+    pub(crate) fn effective_availability(&self) -> Availability {
+        let section = self.path.rsplit_once('.').and_then(|(section, _)| find(section));
+        match (self.availability, section.map(|section| section.availability)) {
+            (Now, Some(Later(feature))) => Later(feature),
+            (own, _) => own,
+        }
+    }
+
+    /// Whether a value asks for nothing beyond what this build does.
+    pub(crate) fn is_today(&self, node: &super::json::Node) -> bool {
+        let today = match self.path {
+            "server.balance" => Some("random"),
+            "server.accessLogFormat" => Some("nginx"),
+            _ => None,
+        };
+        node.is_off() || matches!(node, super::json::Node::Text(text) if Some(text.as_str()) == today)
+    }
+}

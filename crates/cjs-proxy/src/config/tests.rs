@@ -1,0 +1,42 @@
+//! The config file from text to settings.
+
+mod bad;
+mod docs;
+mod good;
+mod samples;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Config, Machine, parse};
+
+/// The same on every machine the tests run on.
+const MACHINE: Machine = Machine { cpus: 4 };
+
+/// Loads a text as `c.json`.
+fn load(text: &str) -> Result<Config, Vec<String>> {
+    parse(Path::new("c.json"), text, MACHINE)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+/// The effective config of a text that must load.
+fn effective(text: &str) -> Value {
+    match load(text) {
+        Ok(config) => config.effective,
+        Err(faults) => panic!("{text}: {faults:?}"),
+    }
+}
+
+/// The remarks on a text that must load.
+fn remarks(text: &str) -> Vec<String> {
+    match load(text) {
+        Ok(config) => config.remarks.iter().map(ToString::to_string).collect(),
+        Err(faults) => panic!("{text}: {faults:?}"),
+    }
+}
+
+/// The value at a key path.
+fn at<'a>(config: &'a Value, path: &str) -> Option<&'a Value> {
+    config.pointer(&format!("/{}", path.replace('.', "/")))
+}

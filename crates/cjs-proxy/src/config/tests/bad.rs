@@ -1,0 +1,382 @@
+//! Files with faults, and what is said of them, to the letter.
+
+use super::load;
+
+/// The faults of a text that must not load, without the file's name before each.
+fn faults(text: &str) -> Vec<String> {
+    let lines = load(text).expect_err(text);
+    lines.iter().map(|line| line.strip_prefix("c.json: ").expect("names the file").to_owned()).collect()
+}
+
+fn check(table: &[(&str, &str)]) {
+    for (text, message) in table {
+        assert_eq!(faults(text), [*message], "{text}");
+    }
+}
+
+#[test]
+fn not_a_json_object() {
+    check(&[
+        ("", "not JSON: EOF while parsing a value at line 1 column 0"),
+        ("{\n  \"server\": {,}\n}", "not JSON: key must be a string at line 2 column 14"),
+        ("{}\n{}", "not JSON: trailing characters at line 2 column 1"),
+        ("{} x", "not JSON: trailing characters at line 1 column 4"),
+        ("[]", "the file must hold one JSON object, such as {}"),
+        ("null", "the file must hold one JSON object, such as {}"),
+    ]);
+}
+
+#[test]
+fn unknown_keys() {
+    check(&[
+        (r#"{"server": {"prot": 80}}"#, "server.prot: unknown key; did you mean \"server.port\"?"),
+        (
+            r#"{"server": {"MAXSOCKETS": 80}}"#,
+            "server.MAXSOCKETS: unknown key; did you mean \"server.maxSockets\"?",
+        ),
+        (r#"{"maxSockets": 80}"#, "maxSockets: unknown key; did you mean \"server.maxSockets\"?"),
+        (r#"{"sever": {"port": 80}}"#, "sever: unknown key; did you mean \"server\"?"),
+        (r#"{"server": {"limit": {}}}"#, "server.limit: unknown key; did you mean \"server.limits\"?"),
+        (
+            r#"{"redis": {"pasword": "quiet"}}"#,
+            "redis.pasword: unknown key; did you mean \"redis.password\"?",
+        ),
+        (r#"{"rateLimit": null, "zebra": 1}"#, "zebra: unknown key; docs/CONFIG.md lists the keys"),
+        (
+            r#"{"server.port": 80}"#,
+            "server.port: unknown key; keys are nested objects, such as {\"server\": {\"port\": 80}}",
+        ),
+        (r#"{"ze\nbra": 1}"#, "ze\\nbra: unknown key; docs/CONFIG.md lists the keys"),
+    ]);
+}
+
+#[test]
+fn keys_said_twice() {
+    check(&[
+        (r#"{"server": {}, "server": {}}"#, "server: stands twice in the file; keep one"),
+        (r#"{"redis": {"db": 1, "db": 1}}"#, "redis.db: stands twice in the file; keep one"),
+        (
+            r#"{"server": {"port": 80}, "http": {"port": 81}}"#,
+            "http.port: says otherwise than server.port, which is the same key; keep one",
+        ),
+        (
+            r#"{"redisPassword": "a", "redis": {"password": "b"}}"#,
+            "redis.password: says otherwise than redisPassword, which is the same key; keep one",
+        ),
+    ]);
+}
+
+#[test]
+fn wrong_types() {
+    check(&[
+        (r#"{"server": 80}"#, "server: 80 is not accepted; accepted: an object"),
+        (
+            r#"{"server": {"port": "80"}}"#,
+            "server.port: \"80\" is not accepted; accepted: a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"http": {"port": true}}"#,
+            "http.port: true is not accepted; accepted: a whole number from 0 to 65535",
+        ),
+        (r#"{"server": {"debug": "yes"}}"#, "server.debug: \"yes\" is not accepted; accepted: true or false"),
+        (
+            r#"{"server": {"httpKeepAlive": 1}}"#,
+            "server.httpKeepAlive: 1 is not accepted; accepted: true or false",
+        ),
+        (
+            r#"{"server": {"accessLog": {}}}"#,
+            "server.accessLog: {} is not accepted; accepted: a path, \"stdout\", or null for none",
+        ),
+        (r#"{"server": {"lruCache": 5}}"#, "server.lruCache: 5 is not accepted; accepted: an object"),
+        (
+            r#"{"redis": {"host": "127.0.0.1:6379"}}"#,
+            "redis.host: \"127.0.0.1:6379\" is not accepted; accepted: a host name or an IP address, without a port",
+        ),
+        (r#"{"redis": "redis://:quiet@h"}"#, "redis: \"redis://***@h\" is not accepted; accepted: an object"),
+        (
+            r#"{"redis": {"password": 5}}"#,
+            "redis.password: the value is not accepted; accepted: a text that is not empty",
+        ),
+    ]);
+}
+
+#[test]
+fn out_of_range() {
+    check(&[
+        (
+            r#"{"server": {"port": 65536}}"#,
+            "server.port: 65536 is out of range; accepted: a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"server": {"port": -1}}"#,
+            "server.port: -1 is out of range; accepted: a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"server": {"maxSockets": 0}}"#,
+            "server.maxSockets: 0 is out of range; accepted: a whole number from 1 to 65535",
+        ),
+        (
+            r#"{"server": {"maxSockets": 1.5}}"#,
+            "server.maxSockets: 1.5 is out of range; accepted: a whole number from 1 to 65535",
+        ),
+        (
+            r#"{"server": {"workers": 0}}"#,
+            "server.workers: 0 is out of range; accepted: a whole number from 1 to 4096",
+        ),
+        (
+            r#"{"server": {"tcpTimeout": -1}}"#,
+            "server.tcpTimeout: -1 is out of range; accepted: seconds from 0.1 to 604800, or 0 for none",
+        ),
+        (
+            r#"{"server": {"timeouts": {"connect": 0.01}}}"#,
+            "server.timeouts.connect: 0.01 is out of range; accepted: seconds from 0.1 to 604800, or 0 for none",
+        ),
+        (
+            r#"{"server": {"gracefulWait": 1e300}}"#,
+            "server.gracefulWait: 1e+300 is out of range; accepted: seconds from 0 to 86400",
+        ),
+        (
+            r#"{"server": {"limits": {"headerBytes": 100}}}"#,
+            "server.limits.headerBytes: 100 is out of range; accepted: a whole number from 1024 to 1048576",
+        ),
+        (
+            r#"{"server": {"limits": {"headerBytes": 2048, "uriBytes": 4096}}}"#,
+            "server.limits.uriBytes: 4096 is out of range; accepted: at most server.limits.headerBytes, 2048, \
+          as the target is part of the head",
+        ),
+        (r#"{"redisPort": 0}"#, "redisPort: 0 is out of range; accepted: a whole number from 1 to 65535"),
+    ]);
+}
+
+const BIND: &str = "accepted: an IP address, a list of them, or a list of {\"address\", \"port\"}";
+
+#[test]
+fn addresses() {
+    for (text, start) in [
+        (r#"{"http": {"bind": "0.0.0.0:80"}}"#, "http.bind: \"0.0.0.0:80\" is not accepted"),
+        (r#"{"server": {"bind": ["::", "*"]}}"#, "server.bind[1]: \"*\" is not accepted"),
+        (r#"{"server": {"address": "[::1]"}}"#, "server.address: \"[::1]\" is not accepted"),
+        (r#"{"http": {"bind": []}}"#, "http.bind: []: at least one address is needed"),
+        (r#"{"http": {"bind": [{"port": 80}]}}"#, "http.bind[0]: {\"port\":80} is not accepted"),
+        (r#"{"http": {"bind": [{"address": "x"}]}}"#, "http.bind[0].address: \"x\" is not accepted"),
+    ] {
+        assert_eq!(faults(text), [format!("{start}; {BIND}")], "{text}");
+    }
+    check(&[
+        (
+            r#"{"http": {"bind": {"address": "::1", "port": 70000}}}"#,
+            "http.bind.port: 70000 is out of range; accepted: a whole number from 0 to 65535",
+        ),
+        (
+            r#"{"http": {"bind": ["::1", {"address": "::1", "port": 80}]}}"#,
+            "http.bind: names [::1]:80 twice; keep one",
+        ),
+        (
+            r#"{"server": {"trustedProxies": ["10.0.0.0/8", "10.0.0.0/33"]}}"#,
+            "server.trustedProxies[1]: \"10.0.0.0/33\" is not accepted; accepted: an IP address or a CIDR such as \
+          \"10.0.0.0/8\"",
+        ),
+        (
+            r#"{"server": {"trustedProxies": "10.0.0.0/8"}}"#,
+            "server.trustedProxies: \"10.0.0.0/8\" is not accepted; accepted: a list of IP addresses and CIDRs",
+        ),
+    ]);
+}
+
+const STORE: &str = "accepted: \"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\" or \
+                     \"file:routes.json\"";
+
+#[test]
+fn stores() {
+    for (text, start) in [
+        (r#"{"driver": 5}"#, "driver: 5 is not accepted"),
+        (r#"{"driver": "127.0.0.1"}"#, "driver: \"127.0.0.1\": has no scheme"),
+        (r#"{"driver": "etcd://h"}"#, "driver: \"etcd://h\": scheme \"etcd\" is not known"),
+        (
+            r#"{"driver": "redis://u:quiet@h/x"}"#,
+            "driver: \"redis://***@h/x\": \"x\" is not the number of a database",
+        ),
+        (r#"{"driver": "redis://u:quiet@h:99999"}"#, "driver: \"redis://***@h:99999\": invalid port number"),
+        (
+            r#"{"driver": "redis://h?db=1"}"#,
+            "driver: \"redis://h?db=1\": options after \"?\" are not accepted",
+        ),
+        (
+            r#"{"driver": "redis+unix://run/redis"}"#,
+            "driver: \"redis+unix://run/redis\": the path of a socket starts with a third \"/\"",
+        ),
+        (r#"{"driver": "redis+unix:///"}"#, "driver: \"redis+unix:///\": names no socket"),
+        (r#"{"driver": "redis://:quiet"}"#, "driver: \"redis://***\": empty host"),
+        (r#"{"driver": "file:"}"#, "driver: \"file:\": names no file"),
+        (
+            r#"{"driver": "file://host/x"}"#,
+            "driver: \"file://host/x\": a host in a file address is not accepted",
+        ),
+        (r#"{"driver": []}"#, "driver: a list is not accepted"),
+        (
+            r#"{"driver": "rediss://:quiet@h"}"#,
+            "driver: \"rediss://***@h\": TLS to Redis is not available yet",
+        ),
+    ] {
+        assert_eq!(faults(text), [format!("{start}; {STORE}")], "{text}");
+    }
+    check(&[
+        (
+            r#"{"driver": ["redis://a", "redis://b"]}"#,
+            "driver: a list [read, write] is not available yet; accepted: one address",
+        ),
+        (
+            r#"{"driver": "file:none.json"}"#,
+            "driver: none.json: No such file or directory (os error 2); accepted: a readable route table",
+        ),
+        (
+            r#"{"driver": "redis://a", "redis": {"host": "b"}}"#,
+            "redis.host: says otherwise than driver; keep one",
+        ),
+        (
+            r#"{"driver": "redis://a/1", "redisDatabase": 2}"#,
+            "redisDatabase: says otherwise than driver; keep one",
+        ),
+        (
+            r#"{"driver": "redis://:quiet@a", "redisPassword": "loud"}"#,
+            "redisPassword: says otherwise than driver; keep one",
+        ),
+        (
+            r#"{"driver": "redis://a", "redis": {"url": "redis://b"}}"#,
+            "redis.url: says otherwise than driver; keep one",
+        ),
+        (
+            r#"{"driver": "redis+unix:///s", "redisHost": "a"}"#,
+            "redisHost: has no meaning beside the socket that driver names; keep one",
+        ),
+        (r#"{"redis": {"username": "u"}}"#, "redis.username: needs redis.password beside it"),
+        (r#"{"driver": "redis://u@h"}"#, "redis.username: needs redis.password beside it"),
+    ]);
+}
+
+#[test]
+fn features_to_come() {
+    let end = "not available yet; leave the key out or set it to null";
+    for (text, start) in [
+        (r#"{"server": {"deadBackendTTL": 30}}"#, "server.deadBackendTTL: 30: dead-backend detection"),
+        (
+            r#"{"server": {"deadBackendOn500": true}}"#,
+            "server.deadBackendOn500: true: dead-backend detection",
+        ),
+        (r#"{"server": {"memoryLimit": 512}}"#, "server.memoryLimit: 512: the memory limit of a core"),
+        (r#"{"server": {"checkInterval": 5}}"#, "server.checkInterval: 5: the memory limit of a core"),
+        (r#"{"server": {"apiVersions": true}}"#, "server.apiVersions: true: API versions"),
+        (r#"{"server": {"proxyProtocol": true}}"#, "server.proxyProtocol: true: the PROXY protocol"),
+        (r#"{"server": {"limits": {"connections": 9}}}"#, "server.limits.connections: 9: connection limits"),
+        (
+            r#"{"server": {"limits": {"connectionsPerIp": 9}}}"#,
+            "server.limits.connectionsPerIp: 9: connection limits",
+        ),
+        (
+            r#"{"server": {"balance": "roundRobin"}}"#,
+            "server.balance: \"roundRobin\": balancing other than random",
+        ),
+        (r#"{"server": {"debugHeader": true}}"#, "server.debugHeader: true: the X-Debug header"),
+        (
+            r#"{"server": {"accessLogFormat": "json"}}"#,
+            "server.accessLogFormat: \"json\": the JSON access log",
+        ),
+        (r#"{"https": {"key": "k", "cert": "c"}}"#, "https: TLS for clients"),
+        (r#"{"server": {"https": {"port": 443}}}"#, "server.https: TLS for clients"),
+        (r#"{"https": {}, "server": {"https": {"key": "k"}}}"#, "server.https: TLS for clients"),
+        (r#"{"redis": {"tls": true}}"#, "redis.tls: true: TLS to Redis"),
+        (r#"{"redis": {"ca": "f"}}"#, "redis.ca: \"f\": TLS to Redis"),
+        (r#"{"redis": {"sentinels": ["a:1"]}}"#, "redis.sentinels: [\"a:1\"]: Redis Sentinel"),
+        (r#"{"redis": {"masterName": "m"}}"#, "redis.masterName: \"m\": Redis Sentinel"),
+        (
+            r#"{"redisMasterHost": "h"}"#,
+            "redisMasterHost: \"h\": a Redis server for reads and one for writes",
+        ),
+        (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
+        (r#"{"healthCheck": {}}"#, "healthCheck: the active health check"),
+        (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
+        (r#"{"user": "www-data"}"#, "user: \"www-data\": dropping privileges"),
+        (r#"{"group": "www-data"}"#, "group: \"www-data\": dropping privileges"),
+    ] {
+        assert_eq!(faults(text), [format!("{start}: {end}")], "{text}");
+    }
+}
+
+#[test]
+fn unknown_keys_of_features_to_come() {
+    check(&[(
+        r#"{"https": {"bind": [], "certs": "c"}}"#,
+        "https.certs: unknown key; did you mean \"https.cert\"?",
+    )]);
+}
+
+#[test]
+fn all_faults_are_reported() {
+    let text =
+        r#"{"server": {"port": "x", "debug": 1, "wrokers": 2, "apiVersions": true}, "redis": {"db": -1}}"#;
+    assert_eq!(faults(text).len(), 5);
+}
+
+#[test]
+fn error_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("error_404.html")).unwrap();
+    let large = std::fs::File::create(folder.path().join("error_502.html")).unwrap();
+    large.set_len(1024 * 1024 + 1).unwrap();
+    let path = folder.path().display();
+    let mut lines = faults(&format!(r#"{{"server": {{"staticDir": "{path}"}}}}"#));
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            format!("server.staticDir: {path}/error_404.html: Is a directory (os error 21)"),
+            format!(
+                "server.staticDir: {path}/error_502.html: 1048577 bytes are too many; accepted: at most 1048576"
+            ),
+        ]
+    );
+    check(&[(
+        r#"{"server": {"staticDir": "/nowhere/at/all"}}"#,
+        "server.staticDir: /nowhere/at/all: No such file or directory (os error 2); accepted: a readable directory",
+    )]);
+}
+
+#[test]
+fn a_cut_file_is_never_taken() {
+    let text = include_str!("../../../tests/samples/hipache-0.4.json").trim_end();
+    for end in 0..text.len() {
+        let lines = faults(&text[..end]);
+        assert!(lines.len() == 1 && lines[0].starts_with("not JSON: "), "{end}: {lines:?}");
+    }
+}
+
+#[test]
+fn odd_values_are_taken_or_named() {
+    let values = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "1",
+        "-1",
+        "1.5",
+        "1e300",
+        "\"\"",
+        "\"x\"",
+        "[]",
+        "[[]]",
+        "[\"\"]",
+        "{}",
+        "{\"x\": 1}",
+    ];
+    for spelling in crate::config::schema::spellings() {
+        for value in values {
+            let names: Vec<String> = spelling.split('.').map(|name| format!("{{\"{name}\": ")).collect();
+            let text = format!("{}{value}{}", names.concat(), "}".repeat(names.len()));
+            let section = spelling.split('.').next().unwrap();
+            for line in load(&text).err().unwrap_or_default() {
+                assert!(line.starts_with(&format!("c.json: {section}")), "{text}: {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Files that load, and what they come to.
+
+use redis_router::{Server, Source};
+use serde_json::{Value, json};
+
+use super::{at, effective, load, remarks};
+
+fn check(table: &[(&str, &str, Value)]) {
+    for (text, path, value) in table {
+        assert_eq!(at(&effective(text), path), Some(value), "{text}");
+    }
+}
+
+#[test]
+fn every_spelling_reaches_its_key() {
+    let bind = json!([{"address": "10.0.0.1", "port": 81}]);
+    check(&[
+        (r#"{"server": {"port": 81}}"#, "server.port", json!(81)),
+        (r#"{"http": {"port": 81}}"#, "server.port", json!(81)),
+        (r#"{"server": {"port": 81, "bind": "10.0.0.1"}}"#, "server.bind", bind.clone()),
+        (r#"{"server": {"port": 81, "address": "10.0.0.1"}}"#, "server.bind", bind.clone()),
+        (r#"{"http": {"port": 81, "bind": ["10.0.0.1"]}}"#, "server.bind", bind.clone()),
+        (r#"{"http": {"bind": [{"address": "10.0.0.1", "port": 81}]}}"#, "server.bind", bind.clone()),
+        (r#"{"http": {"bind": {"address": "10.0.0.1", "port": 81}}}"#, "server.bind", bind),
+        (r#"{"server": {"errorMaxRetries": 1}}"#, "server.retryOnError", json!(1)),
+        (r#"{"server": {"lruCache": {"Size": 20000}}}"#, "server.lruCache.size", json!(20000)),
+        (r#"{"redisHost": "r"}"#, "redis.host", json!("r")),
+        (r#"{"redisPort": 1}"#, "redis.port", json!(1)),
+        (r#"{"redisDatabase": 3}"#, "redis.db", json!(3)),
+        (r#"{"redis": {"database": 3}}"#, "redis.db", json!(3)),
+        (r#"{"redisPassword": "quiet"}"#, "redis.password", json!("***")),
+        (r#"{"redis": {"password": "quiet"}}"#, "redis.password", json!("***")),
+        (r#"{"driver": "redis://r:1/3#p:"}"#, "redis.prefix", json!("p:")),
+        (r#"{"redis": {"url": "redis://r:1/3#p:"}}"#, "redis.db", json!(3)),
+    ]);
+}
+
+#[test]
+fn values_as_old_files_have_them() {
+    check(&[
+        (r#"{"server": {"lruCache": true}}"#, "server.lruCache.size", json!(100_000)),
+        (r#"{"server": {"lruCache": false}}"#, "server.lruCache.ttl", json!(0)),
+        (r#"{"driver": "redis:"}"#, "redis.host", json!("127.0.0.1")),
+        (r#"{"driver": ["redis:"], "redis": {"host": "r"}}"#, "redis.host", json!("r")),
+        (r#"{"https": {"bind": [], "port": 443, "key": "k"}}"#, "server.port", json!(80)),
+        (r#"{"https": {"ca": []}, "server": {"https": false}}"#, "server.port", json!(80)),
+        (r#"{"server": {"accessLog": ""}}"#, "server.accessLog", Value::Null),
+        (r#"{"server": {"accessLog": false}}"#, "server.accessLog", Value::Null),
+        (r#"{"redisPassword": ""}"#, "redis.password", Value::Null),
+        (r#"{"server": {"workers": 2.0}}"#, "server.workers", json!(2)),
+        (r#"{"server": {"staticDir": ""}}"#, "server.staticDir", Value::Null),
+        (r#"{"server": {"port": 81}, "http": {"port": 81}}"#, "server.port", json!(81)),
+        (r#"{"server": {"port": 81}, "http": {"port": null}}"#, "server.port", json!(81)),
+    ]);
+}
+
+#[test]
+fn off_is_accepted_for_features_to_come() {
+    for text in [
+        r#"{"server": {"deadBackendTTL": null, "deadBackendOn500": false, "apiVersions": false}}"#,
+        r#"{"server": {"memoryLimit": 0, "checkInterval": 0, "proxyProtocol": false, "debugHeader": false}}"#,
+        r#"{"server": {"balance": "random", "accessLogFormat": "nginx"}}"#,
+        r#"{"server": {"limits": {"connections": 0, "connectionsPerIp": null}}}"#,
+        r#"{"redis": {"tls": false, "ca": "", "sentinels": [], "masterName": null, "masterHost": ""}}"#,
+        r#"{"https": null, "rateLimit": false, "healthCheck": null, "admin": {}, "user": "", "group": null}"#,
+        r#"{"https": {}, "server": {"https": {"bind": []}}}"#,
+        r#"{"server": null, "http": null, "redis": null, "driver": null}"#,
+    ] {
+        assert_eq!(remarks(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn default_addresses() {
+    let any = json!([{"address": "0.0.0.0", "port": 80}, {"address": "::", "port": 80}]);
+    let loopback = json!([{"address": "127.0.0.1", "port": 80}]);
+    check(&[
+        ("{}", "server.bind", any.clone()),
+        (r#"{"server": {"port": 80}}"#, "server.bind", any.clone()),
+        (r#"{"server": {"bind": null}}"#, "server.bind", any),
+        (r#"{"http": null, "driver": null}"#, "server.port", json!(80)),
+        (r#"{"http": {}}"#, "server.bind", loopback.clone()),
+        (r#"{"driver": "redis:"}"#, "server.bind", loopback),
+    ]);
+    let optional = |text| {
+        let settings = load(text).unwrap().settings;
+        settings.listen.addresses.iter().all(|listen| listen.optional)
+    };
+    assert!(optional("{}"));
+    assert!(!optional(r#"{"http": {}}"#));
+    assert!(!optional(r#"{"server": {"bind": ["0.0.0.0", "::"]}}"#));
+}
+
+#[test]
+fn finer_timeouts_keep_to_tcp_timeout() {
+    let timeouts = |text| at(&effective(text), "server.timeouts").unwrap().clone();
+    let of = |header: f64, body: f64, idle: f64, connect: f64| {
+        let number = |seconds: f64| {
+            if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) }
+        };
+        json!({
+            "clientHeader": number(header), "clientBody": number(body), "clientIdle": number(idle),
+            "connect": number(connect), "backendHeader": number(body), "backendBody": number(body),
+            "tunnelIdle": 3600,
+        })
+    };
+    assert_eq!(timeouts("{}"), of(10.0, 30.0, 30.0, 5.0));
+    assert_eq!(timeouts(r#"{"server": {"tcpTimeout": 0}}"#), of(10.0, 0.0, 60.0, 5.0));
+    assert_eq!(timeouts(r#"{"server": {"tcpTimeout": 0.5}}"#), of(0.5, 0.5, 0.5, 0.5));
+    assert_eq!(timeouts(r#"{"server": {"tcpTimeout": 600}}"#), of(10.0, 600.0, 60.0, 5.0));
+    let set = r#"{"server": {"tcpTimeout": 3, "timeouts": {"clientIdle": 60, "connect": 0}}}"#;
+    assert_eq!(timeouts(set), of(3.0, 3.0, 60.0, 0.0));
+}
+
+#[test]
+fn adjusted_values_are_noted() {
+    for (text, remark) in [
+        (
+            r#"{"server": {"workers": 10}}"#,
+            "note: c.json: server.workers: 10 is lowered to 4, the number of usable CPUs",
+        ),
+        (
+            r#"{"server": {"lruCache": false}}"#,
+            "note: c.json: server.lruCache: false: the route cache is always on; it has its default size",
+        ),
+        (
+            r#"{"server": {"lruCache": {"size": 5}}}"#,
+            "note: c.json: server.lruCache.size: 5 is raised to 10000",
+        ),
+        (
+            r#"{"https": {"bind": [], "ciphers": "x", "secureOptions": 1}, "server": {"uniqueIdHeader": "x"}}"#,
+            "warning: c.json: without a meaning here and ignored: https.ciphers, https.secureOptions, \
+             server.uniqueIdHeader",
+        ),
+    ] {
+        assert_eq!(remarks(text), [remark]);
+    }
+    assert_eq!(at(&effective(r#"{"server": {"workers": 10}}"#), "server.workers"), Some(&json!(4)));
+    assert_eq!(at(&effective(r#"{"server": {"workers": 3}}"#), "server.workers"), Some(&json!(3)));
+    let small = r#"{"server": {"lruCache": {"size": 5}}}"#;
+    assert_eq!(at(&effective(small), "server.lruCache.size"), Some(&json!(10_000)));
+}
+
+#[test]
+fn redis_addresses() {
+    let redis = |driver: &str| match load(&json!({ "driver": driver }).to_string()).unwrap().settings.routes {
+        Source::Redis(redis) => redis,
+        other => panic!("{other:?}"),
+    };
+    let full = redis("redis://us%40er:p%2Fw@redis.example:6380/7#pre%20fix");
+    assert_eq!(full.server, Server::Tcp("redis.example".into(), 6380));
+    assert_eq!(full.username.as_deref(), Some("us@er"));
+    assert_eq!(full.password.as_deref(), Some("p/w"));
+    assert_eq!((full.db, full.prefix.as_str()), (7, "pre fix"));
+    assert_eq!(redis("redis://[::1]").server, Server::Tcp("::1".into(), 6379));
+    let only_password = redis("redis://:quiet@h");
+    assert_eq!((only_password.username, only_password.password.as_deref()), (None, Some("quiet")));
+    let socket = redis("redis+unix:///run/re%20dis.sock#p");
+    assert_eq!(socket.server, Server::Unix("/run/re dis.sock".into()));
+    assert_eq!(socket.prefix, "p");
+}
+
+#[test]
+fn secrets_are_masked() {
+    for text in [
+        r#"{"redis": {"username": "u", "password": "quiet"}}"#,
+        r#"{"driver": "redis://u:quiet@h"}"#,
+        r#"{"redis": {"url": "redis://:quiet@h"}}"#,
+        r#"{"redis": {"url": "redis+unix:///s", "password": "quiet"}}"#,
+    ] {
+        let config = load(text).unwrap();
+        assert_eq!(at(&config.effective, "redis.password"), Some(&json!("***")));
+        assert!(!config.effective.to_string().contains("quiet"), "{text}");
+        assert!(!format!("{:?}", config.settings).contains("quiet"), "{text}");
+    }
+}
+
+#[test]
+fn route_table_file_is_beside_the_config_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("routes.json"), "{}").unwrap();
+    let file = folder.path().join("config.json");
+    let text = r#"{"driver": "file:routes.json", "redis": {"db": 1}, "redisHost": "h"}"#;
+    let config = super::parse(&file, text, super::MACHINE).unwrap();
+    let Source::File(path) = config.settings.routes else { panic!("no file") };
+    assert_eq!(path, folder.path().join("routes.json"));
+    let remark = config.remarks[0].to_string();
+    assert!(remark.ends_with("without effect, as driver names a file: redisHost, redis.db"), "{remark}");
+}
+
+#[test]
+fn error_pages_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["error_404.html", "error_default.html", "error_x.html", "error_999.html", "index.html"] {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    let text = json!({ "server": { "staticDir": folder.path() } }).to_string();
+    let pages = load(&text).unwrap().settings.pages;
+    assert_eq!(pages.default.as_deref(), Some(&b"error_default.html"[..]));
+    assert_eq!(pages.by_status.into_iter().collect::<Vec<_>>(), [(404, b"error_404.html".to_vec())]);
+}
+
+#[test]
+fn trusted_proxies() {
+    let text = r#"{"server": {"trustedProxies": ["10.1.2.3/8", "::1", "192.0.2.1"]}}"#;
+    check(&[(text, "server.trustedProxies", json!(["10.0.0.0/8", "::1/128", "192.0.2.1/32"]))]);
+}
+
+#[test]
+fn the_effective_config_loads_again_and_means_the_same() {
+    for text in [
+        "{}",
+        r#"{"http": {"bind": [{"address": "::1", "port": 5}], "port": 6}, "driver": "redis://u:p@h:1/2#x"}"#,
+        r#"{"server": {"tcpTimeout": 0.5, "timeouts": {"connect": 0}, "accessLog": null, "debug": true}}"#,
+        r#"{"redis": {"url": "redis+unix:///s"}, "server": {"limits": {"bodyBytes": 5}, "accessLog": "stdout"}}"#,
+    ] {
+        let first = effective(text);
+        assert_eq!(effective(&first.to_string()), first, "{text}");
+    }
+}

@@ -1,0 +1,291 @@
+//! The file as written, held against the schema: which keys are set, by which spelling, to which checked value.
+//! Every fault is reported; what is wrong counts as not set.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::addresses::BindAddress;
+use super::json::Node;
+use super::kind::{Empty, Kind, LogTarget, Refusal, Value};
+use super::report::Report;
+use super::schema::{self, Availability, Fallback, Key};
+use super::store_url::StoreUrl;
+use super::suggest;
+
+/// The keys a file sets.
+#[derive(Debug)]
+pub(crate) struct Written {
+    entries: HashMap<&'static str, Entry>,
+    /// Whether the file is in Hipache 0.4's style, whose default address is loopback.
+    pub(crate) hipache_04: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    spelling: String,
+    value: Value,
+}
+
+/// A key as found, before keys are compared with each other.
+struct Found<'a> {
+    key: &'static Key,
+    spelling: String,
+    node: &'a Node,
+}
+
+impl Written {
+    /// Holds a parsed file against the schema.
+    pub(crate) fn check(root: &Node, report: &mut Report) -> Self {
+        let mut written = Self { entries: HashMap::new(), hipache_04: false };
+        let Node::Object(members) = root else {
+            report.file_fault("the file must hold one JSON object, such as {}");
+            return written;
+        };
+        written.hipache_04 =
+            members.iter().any(|(name, node)| (name == "http" || name == "driver") && *node != Node::Null);
+        let mut found = Vec::new();
+        walk("", members, &mut found, report);
+        let found = drop_repeated(found, report);
+        let refused = refuse_later(&found, report);
+        warn_ignored(&found, report);
+        for Found { key, spelling, node } in found {
+            let taken = matches!(key.effective_availability(), Availability::Now);
+            if taken && !refused.contains(&key.path) {
+                written.take(key, spelling, node, report);
+            }
+        }
+        written
+    }
+
+    fn take(&mut self, key: &'static Key, spelling: String, node: &Node, report: &mut Report) {
+        if matches!(key.kind, Kind::Section(_)) {
+            return;
+        }
+        // An empty text stands for "none" where none is the default, as old files have it.
+        let empty = matches!(node, Node::Text(text) if text.is_empty());
+        if empty && matches!(key.kind, Kind::Text | Kind::Secret) && is_empty_default(key) {
+            return;
+        }
+        match key.kind.parse(node) {
+            Ok(value) => drop(self.entries.insert(key.path, Entry { spelling, value })),
+            Err(Refusal { at, problem }) => report.fault(&format!("{spelling}{at}"), &problem),
+        }
+    }
+
+    /// The key as the file spells it, or canonically where the file leaves it out.
+    pub(crate) fn spelling(&self, path: &'static str) -> &str {
+        self.entries.get(path).map_or(path, |entry| entry.spelling.as_str())
+    }
+
+    /// Whether the file sets the key.
+    pub(crate) fn is_set(&self, path: &'static str) -> bool {
+        self.set(path).is_some()
+    }
+
+    fn set(&self, path: &'static str) -> Option<&Value> {
+        debug_assert!(schema::find(path).is_some_and(|key| key.path == path), "{path} is no key");
+        self.entries.get(path).map(|entry| &entry.value)
+    }
+
+    /// What the file says, else the schema's default.
+    fn value(&self, path: &'static str) -> Value {
+        if let Some(value) = self.set(path) {
+            return value.clone();
+        }
+        let key = schema::find(path).expect("the path stands in the schema");
+        let Fallback::Json(json) = key.default else { panic!("{path} has no plain default") };
+        let node = Node::parse(json).expect("defaults in the schema are JSON");
+        key.kind.parse(&node).expect("defaults in the schema are of their kind")
+    }
+
+    pub(crate) fn bool(&self, path: &'static str) -> bool {
+        let Value::Bool(flag) = self.value(path) else { panic!("{path} is no flag") };
+        flag
+    }
+
+    pub(crate) fn integer(&self, path: &'static str) -> u64 {
+        let Value::Integer(number) = self.value(path) else { panic!("{path} is no number") };
+        number
+    }
+
+    pub(crate) fn integer_if_set(&self, path: &'static str) -> Option<u64> {
+        match self.set(path)? {
+            Value::Integer(number) => Some(*number),
+            _ => panic!("{path} is no number"),
+        }
+    }
+
+    pub(crate) fn seconds(&self, path: &'static str) -> Duration {
+        let Value::Seconds(time) = self.value(path) else { panic!("{path} is no time") };
+        time
+    }
+
+    pub(crate) fn seconds_if_set(&self, path: &'static str) -> Option<Duration> {
+        match self.set(path)? {
+            Value::Seconds(time) => Some(*time),
+            _ => panic!("{path} is no time"),
+        }
+    }
+
+    pub(crate) fn text_if_set(&self, path: &'static str) -> Option<&str> {
+        match self.set(path)? {
+            Value::Text(text) => Some(text),
+            _ => panic!("{path} is no text"),
+        }
+    }
+
+    pub(crate) fn bind_if_set(&self, path: &'static str) -> Option<&[BindAddress]> {
+        match self.set(path)? {
+            Value::Bind(addresses) => Some(addresses),
+            _ => panic!("{path} is no address list"),
+        }
+    }
+
+    pub(crate) fn store_if_set(&self, path: &'static str) -> Option<&StoreUrl> {
+        match self.set(path)? {
+            Value::Store(url) => Some(url),
+            _ => panic!("{path} is no store address"),
+        }
+    }
+
+    pub(crate) fn networks(&self, path: &'static str) -> Vec<IpNet> {
+        let Value::Networks(networks) = self.value(path) else { panic!("{path} is no network list") };
+        networks
+    }
+
+    pub(crate) fn access_log(&self, path: &'static str) -> LogTarget {
+        let Value::AccessLog(target) = self.value(path) else { panic!("{path} is no log target") };
+        target
+    }
+
+    /// Default listening addresses where the file names none; both families unless Hipache 0.4 wrote it.
+    pub(crate) fn default_addresses(&self) -> (Vec<IpAddr>, bool) {
+        use std::net::{Ipv4Addr, Ipv6Addr};
+        if self.hipache_04 {
+            return (vec![Ipv4Addr::LOCALHOST.into()], false);
+        }
+        (vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()], true)
+    }
+}
+
+fn is_empty_default(key: &Key) -> bool {
+    matches!(key.default, Fallback::Json("null" | "\"\""))
+}
+
+/// Finds the known keys of an object and reports the names that are not.
+fn walk<'a>(above: &str, members: &'a [(String, Node)], found: &mut Vec<Found<'a>>, report: &mut Report) {
+    let mut seen: Vec<&str> = Vec::with_capacity(members.len());
+    for (name, node) in members {
+        let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        if seen.contains(&name.as_str()) {
+            report.fault(&path, "stands twice in the file; keep one");
+            continue;
+        }
+        seen.push(name);
+        if name.contains('.') {
+            report.fault(&path, "unknown key; keys are nested objects, such as {\"server\": {\"port\": 80}}");
+            continue;
+        }
+        member(path, node, found, report);
+    }
+}
+
+fn member<'a>(path: String, node: &'a Node, found: &mut Vec<Found<'a>>, report: &mut Report) {
+    let key = schema::find(&path);
+    let group = schema::is_group(&path);
+    match (key, node) {
+        (_, Node::Object(members)) if group => {
+            walk(&path, members, found, report);
+            found.extend(key.map(|key| Found { key, spelling: path, node }));
+        }
+        // `lruCache: true` of old files, `https: false`.
+        (Some(Key { kind: Kind::Section(_), path: "server.lruCache", .. }), Node::Bool(false)) => {
+            report.note(&path, "false: the route cache is always on; it has its default size");
+        }
+        (Some(Key { kind: Kind::Section(_), .. }), Node::Bool(_)) => {
+            found.extend(key.map(|key| Found { key, spelling: path, node }));
+        }
+        (Some(Key { kind: Kind::Section(_), .. }), _) if node.is_off() => {}
+        (Some(key), _) if !group => found.push(Found { key, spelling: path, node }),
+        (None, Node::Null) if group => {}
+        (_, _) if group => {
+            report.fault(&path, &format!("{} is not accepted; accepted: an object", node.excerpt()));
+        }
+        _ => {
+            let hint = match suggest::closest(&path) {
+                Some(known) => format!("unknown key; did you mean \"{known}\"?"),
+                None => "unknown key; docs/CONFIG.md lists the keys".to_owned(),
+            };
+            report.fault(&path, &hint);
+        }
+    }
+}
+
+/// A key said by two spellings must say the same; one of them is kept. Sections are the sum of theirs, and
+/// `null` says nothing, but for the access log.
+fn drop_repeated<'a>(found: Vec<Found<'a>>, report: &mut Report) -> Vec<Found<'a>> {
+    let mut kept: Vec<Found<'a>> = Vec::with_capacity(found.len());
+    for next in found {
+        if *next.node == Node::Null && next.key.kind != Kind::AccessLog {
+            continue;
+        }
+        let section = matches!(next.key.kind, Kind::Section(_));
+        let first = kept.iter().find(|first| first.key.path == next.key.path && !section);
+        let Some(first) = first else {
+            kept.push(next);
+            continue;
+        };
+        if first.node != next.node {
+            let problem = format!("says otherwise than {}, which is the same key; keep one", first.spelling);
+            report.fault(&next.spelling, &problem);
+        }
+    }
+    kept
+}
+
+/// Reports what asks for a feature still to come; returns the paths refused, sections with all below them.
+fn refuse_later(found: &[Found<'_>], report: &mut Report) -> Vec<&'static str> {
+    let mut refused = Vec::new();
+    for Found { key, spelling, node } in found {
+        let Availability::Later(feature) = key.availability else { continue };
+        if is_off(key, node) {
+            continue;
+        }
+        refused.push(key.path);
+        let value = match (key.kind, node) {
+            (Kind::Section(_) | Kind::Secret, _) => String::new(),
+            _ => format!("{}: ", node.excerpt()),
+        };
+        let problem = format!("{value}{feature}: not available yet; leave the key out or set it to null");
+        report.fault(spelling, &problem);
+    }
+    refused
+}
+
+fn is_off(key: &Key, node: &Node) -> bool {
+    match (key.kind, node) {
+        (Kind::Section(Empty::On), Node::Object(_)) => false,
+        (Kind::Section(Empty::Off), Node::Object(members)) => {
+            let unbound = |(name, node): &(String, Node)| {
+                name == "bind" && matches!(node, Node::List(addresses) if addresses.is_empty())
+            };
+            members.iter().any(unbound) || members.iter().all(|(_, node)| node.is_off())
+        }
+        _ => key.is_today(node),
+    }
+}
+
+/// One warning for all keys of the old programs that mean nothing here.
+fn warn_ignored(found: &[Found<'_>], report: &mut Report) {
+    let ignored: Vec<&str> = found
+        .iter()
+        .filter(|found| found.key.availability == Availability::Ignored)
+        .map(|found| found.spelling.as_str())
+        .collect();
+    if !ignored.is_empty() {
+        report.warn(&format!("without a meaning here and ignored: {}", ignored.join(", ")));
+    }
+}

@@ -1,0 +1,8 @@
+//! What `--version` prints.
+
+use crate::proxy_core_shim::io_driver;
+
+/// Version, git commit and the io driver this kernel gives.
+pub(crate) fn line() -> String {
+    format!("cjs-proxy {} (commit {}, {})", env!("CARGO_PKG_VERSION"), env!("CJS_PROXY_COMMIT"), io_driver())
+}
