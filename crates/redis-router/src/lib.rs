@@ -3,9 +3,11 @@
 
 mod backend_url;
 pub mod bounds;
+mod file;
 mod frontend;
 mod keys;
 mod source;
 
+pub use file::{Table, TableError};
 pub use frontend::{Backend, BackendHost, Frontend, InvalidBackend, Scheme};
 pub use source::{CacheSettings, RedisSettings, Server, Source};
