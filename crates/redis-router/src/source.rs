@@ -59,3 +59,13 @@ pub struct CacheSettings {
     /// Greatest age of a row where the store pushes no changes; `None`: the built-in one.
     pub max_age: Option<Duration>,
 }
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Server::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Server::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Server::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

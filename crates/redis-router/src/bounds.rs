@@ -1,0 +1,76 @@
+//! Every cap of this crate, with its unit in the name and its reason beside it.
+
+use std::time::Duration;
+
+/// Longest wait of one look-up for the store. A client rather gets its 503 than waits longer.
+pub const STORE_WAIT: Duration = Duration::from_millis(1_000);
+
+/// Longest host that is looked up: a DNS name (255) or a bracketed address, and a port. No longer one can exist.
+pub const HOST_BYTES_MAX: usize = 272;
+
+/// Backends read from one list. Hipache's largest known lists have some hundred.
+pub const BACKENDS_MAX: usize = 4_096;
+
+/// Longest element of a list that is taken for a backend URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+
+/// Greatest weight of a backend; small enough that the sum over all backends fits `u32`.
+pub const WEIGHT_MAX: u32 = 1_000;
+
+/// Parent labels that make wildcards, as in Hipache.
+pub const PARENTS_MAX: usize = 5;
+
+/// Keys looked up for one host: with port, without, the wildcards, `*`.
+pub const CANDIDATES_MAX: usize = PARENTS_MAX + 3;
+
+/// Hosts whose rows are being read at once on one core; their commands are what the send buffer can hold.
+pub const READS_MAX: usize = 4_096;
+
+/// Look-ups that wait for one host's read, and look-ups that wait for the first connection.
+pub const WAITERS_MAX: usize = 4_096;
+
+/// Repeats of a read during which a key of it was changed; then the answer is given and not kept.
+pub const REREADS_MAX: usize = 3;
+
+/// Bytes of one reply. A list of `BACKENDS_MAX` longest URLs fits several times.
+pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes read from the server at once.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// A send buffer larger than this is given back once it is empty.
+pub const SEND_BUFFER_KEPT_BYTES: usize = 256 * 1024;
+
+/// Milliseconds between two ticks of the coarse clock.
+pub const TICK_MS: u64 = 100;
+
+/// Time between two PINGs, and what each may take: a half-open link is found within twice that.
+pub const PING_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// Longest wait for the answer to a PING, and for each step of the handshake.
+pub const PING_WAIT: Duration = Duration::from_millis(1_000);
+
+/// Longest wait for the byte stream to the server.
+pub const DIAL_WAIT: Duration = Duration::from_millis(1_000);
+
+/// First pause between two attempts to connect; doubles up to `BACKOFF_MAX_MS`.
+pub const BACKOFF_MIN_MS: u64 = 25;
+
+/// Longest pause between two attempts to connect.
+pub const BACKOFF_MAX_MS: u64 = 1_000;
+
+/// After a reconnect old answers are served that long while they are read again in the background.
+pub const RECHECK_MS: u64 = 1_000;
+
+/// Age at which a row is read again where the store pushes no changes.
+pub const POLLED_AGE_MAX: Duration = Duration::from_millis(1_000);
+
+/// Rows looked at for one eviction, so that it costs the same in any cache.
+pub const SWEEP_MAX: usize = 64;
+
+/// Distinct complaints about the store's content that are logged; one more line says that no further ones are.
+pub const COMPLAINTS_MAX: usize = 1_024;
+
+const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);
+const _: () = assert!(REPLY_BYTES_MAX >= 4 * BACKENDS_MAX * URL_BYTES_MAX);
+const _: () = assert!(POLLED_AGE_MAX.as_millis() as u64 > TICK_MS);

@@ -1,0 +1,68 @@
+//! Complaints about what stands in the store: each distinct one is logged once, and their number is bounded.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+
+use log::warn;
+
+use crate::bounds::COMPLAINTS_MAX;
+use crate::frontend::Frontend;
+
+#[derive(Default)]
+pub(crate) struct Complaints {
+    said: RefCell<HashSet<u64, foldhash::fast::RandomState>>,
+    full: Cell<bool>,
+}
+
+impl Complaints {
+    /// The elements of `frontend` that are not used.
+    pub(crate) fn invalid_backends(&self, frontend: &Frontend) {
+        for invalid in &frontend.invalid {
+            if self.is_new(&(&frontend.key, &invalid.url)) {
+                let url: String = invalid.url.chars().take(200).collect();
+                warn!("route {:?}: backend {url:?} is not used: {}", frontend.key, invalid.reason);
+            }
+        }
+    }
+
+    /// A key that holds no list.
+    pub(crate) fn wrong_type(&self, key: &str) {
+        if self.is_new(&(key, "wrong type")) {
+            warn!(
+                "key {key:?} holds no list and counts as absent; accepted: RPUSH key identifier http://backend:port ..."
+            );
+        }
+    }
+
+    fn is_new(&self, complaint: &impl std::hash::Hash) -> bool {
+        let mut said = self.said.borrow_mut();
+        let hash = said.hasher().hash_one(complaint);
+        if said.len() < COMPLAINTS_MAX {
+            return said.insert(hash);
+        }
+        if !said.contains(&hash) && !self.full.replace(true) {
+            warn!("{COMPLAINTS_MAX} complaints about routes are logged; further ones are not");
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Complaints;
+    use crate::bounds::COMPLAINTS_MAX;
+
+    #[test]
+    fn each_once_and_bounded() {
+        let complaints = Complaints::default();
+        assert!(complaints.is_new(&("a", "b")));
+        assert!(!complaints.is_new(&("a", "b")));
+        assert!(complaints.is_new(&("a", "c")));
+        for number in 0..2 * COMPLAINTS_MAX {
+            complaints.is_new(&number);
+        }
+        assert!(!complaints.is_new(&"one more"));
+        assert_eq!(complaints.said.borrow().len(), COMPLAINTS_MAX);
+    }
+}

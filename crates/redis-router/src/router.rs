@@ -1,0 +1,114 @@
+//! The facade: one per core, answers which frontend serves a host.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use log::warn;
+
+use crate::bounds::HOST_BYTES_MAX;
+use crate::dial::Dialer;
+use crate::error::Unavailable;
+use crate::file::{CoreTable, Table};
+use crate::frontend::Frontend;
+use crate::source::{CacheSettings, RedisSettings};
+use crate::store::{Store, StoreState};
+use crate::table::Answer;
+use crate::upkeep;
+
+/// Routes of one core. Clones share everything.
+#[derive(Clone)]
+pub struct Router {
+    routes: Routes,
+}
+
+#[derive(Clone)]
+enum Routes {
+    Redis(Rc<Store>),
+    Table(Rc<RefCell<CoreTable>>),
+}
+
+/// What is known of a host without waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cached {
+    /// Its frontend. The same `Rc` as long as the list is the same.
+    Frontend(Rc<Frontend>),
+    /// The store holds none for it.
+    NoFrontend,
+    /// The store has to be asked: `Router::find`.
+    Unknown,
+}
+
+impl From<Answer> for Cached {
+    fn from(answer: Answer) -> Cached {
+        answer.map_or(Cached::NoFrontend, Cached::Frontend)
+    }
+}
+
+impl Router {
+    /// Routes of a Redis server. Nothing is known before `run` has connected.
+    pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
+        Router { routes: Routes::Redis(Rc::new(Store::new(settings, cache))) }
+    }
+
+    /// Routes of a table.
+    pub fn table(table: Arc<Table>) -> Router {
+        Router { routes: Routes::Table(Rc::new(RefCell::new(CoreTable::new(&table)))) }
+    }
+
+    /// Keeps the connection to the store up until `stop`; ends only when every task and read it started has ended. Run it
+    /// once, on the runtime (with timers) that the look-ups run on. For a table it returns at once.
+    pub async fn run<D: Dialer>(&self, dialer: D) {
+        if let Routes::Redis(store) = &self.routes {
+            upkeep::keep(store, &dialer).await;
+        }
+    }
+
+    /// Ends `run`, and the look-ups that wait. What is known can still be looked up. For good.
+    pub fn stop(&self) {
+        if let Routes::Redis(store) = &self.routes {
+            store.stop();
+        }
+    }
+
+    /// What is known of `host`: lower-case `name` or `name:port`, no trailing dot, IPv6 in brackets, empty for none.
+    /// Never waits, and allocates nothing on a hit. A row from before a reconnect begins its re-read here, so it is
+    /// called inside the runtime.
+    pub fn cached(&self, host: &str) -> Cached {
+        match &self.routes {
+            Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Cached::NoFrontend,
+            Routes::Redis(store) => store.answer_now(host).map_or(Cached::Unknown, Cached::from),
+            Routes::Table(table) => table.borrow().find(host).cloned().into(),
+        }
+    }
+
+    /// As `cached`, but asks the store where that is needed, at most `STORE_WAIT`. May be dropped at any time.
+    ///
+    /// # Errors
+    /// The store gave no answer and nothing is known of `host` from before.
+    pub async fn find(&self, host: &str) -> Result<Option<Rc<Frontend>>, Unavailable> {
+        match &self.routes {
+            Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Ok(None),
+            Routes::Redis(store) => store.find(host).await,
+            Routes::Table(table) => Ok(table.borrow().find(host).cloned()),
+        }
+    }
+
+    /// Takes another table from now on. A router of a Redis server keeps its routes and logs the mistake.
+    pub fn replace_table(&self, table: Arc<Table>) {
+        match &self.routes {
+            Routes::Redis(_) => {
+                warn!("a table was given to a router whose routes come from Redis; it is not used")
+            }
+            Routes::Table(current) => drop(current.replace(CoreTable::new(&table))),
+        }
+    }
+
+    /// Where the connection to the store stands.
+    pub fn state(&self) -> StoreState {
+        match &self.routes {
+            Routes::Redis(store) => store.state(),
+            Routes::Table(_) => StoreState::Table,
+        }
+    }
+}

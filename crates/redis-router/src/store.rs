@@ -1,0 +1,248 @@
+//! One core's view of a Redis server: what it knows, whether it may be served, and where the connection stands.
+//!
+//! ```text
+//!   Connecting --handshake--> Up --lost--> Connecting --attempt failed--> Away --handshake--> Up
+//!       \-----attempt failed----------------------------------------------/
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::bell::Bell;
+use crate::bounds::{POLLED_AGE_MAX, RECHECK_MS, STORE_WAIT, WAITERS_MAX};
+use crate::clock::Clock;
+use crate::complaints::Complaints;
+use crate::connection::Connection;
+use crate::error::Unavailable;
+use crate::handshake::Mode;
+use crate::keys::list_prefix;
+use crate::reads::{Outcome, Reads};
+use crate::source::{CacheSettings, RedisSettings};
+use crate::table::{Answer, Rows};
+use crate::tracking::{Since, Tracking};
+
+pub(crate) struct Store {
+    pub(crate) settings: RedisSettings,
+    /// What stands before the candidates of a host.
+    pub(crate) list_prefix: String,
+    pub(crate) clock: Clock,
+    pub(crate) tracking: Tracking,
+    pub(crate) rows: RefCell<Rows>,
+    pub(crate) reads: Reads,
+    pub(crate) complaints: Complaints,
+    polled_age_ms: u64,
+    link: RefCell<LinkState>,
+    link_changed: Bell,
+    up_since_ms: Cell<u64>,
+    stopped: Cell<bool>,
+    stopping: Bell,
+}
+
+#[derive(Clone)]
+enum LinkState {
+    Connecting,
+    Up { connection: Rc<Connection>, pushes: bool },
+    Away { reason: String },
+}
+
+/// The connection in use and how long a row read over it lives; `u64::MAX`: until it is changed.
+pub(crate) struct InUse {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) age_max_ms: u64,
+}
+
+/// Where the connection to the store stands, for logs and `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreState {
+    /// No attempt has ended yet since the start or since a loss.
+    Connecting,
+    /// Routes are followed live.
+    Tracking,
+    /// The server pushes no changes: routes are read again after this many milliseconds.
+    Polling {
+        /// Greatest age of a route in milliseconds.
+        max_age_ms: u64,
+    },
+    /// The last attempt failed; known routes are served.
+    Away {
+        /// Why.
+        reason: String,
+    },
+    /// Routes come from a table; there is no connection.
+    Table,
+}
+
+/// What the rows say of a host.
+pub(crate) enum Look {
+    /// As Redis has it.
+    Fresh(Answer),
+    /// From before a reconnect: may be served while it is read again.
+    Ageing(Answer),
+    /// To be read again before it is served, unless that fails.
+    Stale(Answer),
+    Unknown,
+}
+
+impl Store {
+    pub(crate) fn new(settings: RedisSettings, cache: CacheSettings) -> Store {
+        let polled_age = cache.max_age.unwrap_or(POLLED_AGE_MAX).min(POLLED_AGE_MAX);
+        Store {
+            list_prefix: list_prefix(&settings.prefix),
+            clock: Clock::new(),
+            tracking: Tracking::new(cache.rows),
+            rows: RefCell::new(Rows::new(cache.rows)),
+            reads: Reads::default(),
+            complaints: Complaints::default(),
+            polled_age_ms: polled_age.as_millis() as u64,
+            link: RefCell::new(LinkState::Connecting),
+            link_changed: Bell::default(),
+            up_since_ms: Cell::new(0),
+            stopped: Cell::new(false),
+            stopping: Bell::default(),
+            settings,
+        }
+    }
+
+    /// What can be answered without waiting; an ageing answer is read again in the background.
+    pub(crate) fn answer_now(self: &Rc<Self>, host: &str) -> Option<Answer> {
+        let look = self.look(host);
+        match look {
+            Look::Fresh(answer) => Some(answer),
+            Look::Ageing(answer) => {
+                if self.in_use().is_some() {
+                    // Where no further read may start now, a later request starts it.
+                    let _ = self.read_of(host);
+                }
+                Some(answer)
+            }
+            Look::Stale(answer) => self.in_use().is_none().then_some(answer),
+            Look::Unknown => None,
+        }
+    }
+
+    /// Asks the store; what is known from before stands in for an answer that does not come.
+    pub(crate) async fn find(self: &Rc<Self>, host: &str) -> Result<Answer, Unavailable> {
+        if let Some(answer) = self.answer_now(host) {
+            return Ok(answer);
+        }
+        let outcome = monoio::time::timeout(STORE_WAIT, self.ask(host)).await;
+        let slow = || Err(Unavailable::Slow { server: self.settings.server.clone() });
+        outcome.unwrap_or_else(|_| slow()).or_else(|unavailable| self.known(host).ok_or(unavailable))
+    }
+
+    fn look(&self, host: &str) -> Look {
+        let rows = self.rows.borrow();
+        let Some(row) = rows.get(host) else { return Look::Unknown };
+        let (answer, now_ms) = (row.answer.clone(), self.clock.now_ms());
+        if now_ms >= row.deadline_ms {
+            return Look::Stale(answer);
+        }
+        match self.tracking.since(&row.stamp) {
+            Since::Nothing => Look::Fresh(answer),
+            Since::Reconnect if now_ms < self.up_since_ms.get() + RECHECK_MS => Look::Ageing(answer),
+            Since::Reconnect | Since::Push => Look::Stale(answer),
+        }
+    }
+
+    fn known(&self, host: &str) -> Option<Answer> {
+        self.rows.borrow().get(host).map(|row| row.answer.clone())
+    }
+
+    /// Reads once more where the connection is lost under the read and another is being made.
+    async fn ask(self: &Rc<Self>, host: &str) -> Result<Answer, Unavailable> {
+        for _ in 0..2 {
+            self.attempt_ended().await?;
+            let read = self.read_of(host)?;
+            match read.outcome().await {
+                Outcome::Answer(answer) => return Ok(answer),
+                Outcome::Refused(reason) => {
+                    return Err(Unavailable::Refused { server: self.settings.server.clone(), reason });
+                }
+                Outcome::Lost => {}
+            }
+        }
+        Err(self.away("the connection was lost twice".into()))
+    }
+
+    /// Waits while a first attempt to connect is under way.
+    async fn attempt_ended(&self) -> Result<(), Unavailable> {
+        if self.link_changed.waiters() >= WAITERS_MAX {
+            return Err(Unavailable::Busy { server: self.settings.server.clone() });
+        }
+        let ended = self.link_changed.until(|| match &*self.link.borrow() {
+            LinkState::Up { connection, .. } if connection.is_open() => Some(Ok(())),
+            LinkState::Away { reason } => Some(Err(reason.clone())),
+            LinkState::Up { .. } | LinkState::Connecting => None,
+        });
+        ended.await.map_err(|reason| self.away(reason))
+    }
+
+    fn away(&self, reason: String) -> Unavailable {
+        Unavailable::Away { server: self.settings.server.clone(), reason }
+    }
+
+    pub(crate) fn in_use(&self) -> Option<InUse> {
+        match &*self.link.borrow() {
+            LinkState::Up { connection, pushes } if connection.is_open() => {
+                let age_max_ms = if *pushes { u64::MAX } else { self.polled_age_ms };
+                Some(InUse { connection: connection.clone(), age_max_ms })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> StoreState {
+        match &*self.link.borrow() {
+            LinkState::Up { connection, pushes } if connection.is_open() => match pushes {
+                true => StoreState::Tracking,
+                false => StoreState::Polling { max_age_ms: self.polled_age_ms },
+            },
+            LinkState::Up { .. } | LinkState::Connecting => StoreState::Connecting,
+            LinkState::Away { reason } => StoreState::Away { reason: reason.clone() },
+        }
+    }
+
+    /// The handshake is done: rows from before count as ageing from now on.
+    pub(crate) fn link_up(&self, connection: &Rc<Connection>, mode: &Mode) {
+        self.tracking.new_session();
+        self.up_since_ms.set(self.clock.refresh());
+        let pushes = matches!(mode, Mode::Tracking { .. });
+        self.change_link(LinkState::Up { connection: connection.clone(), pushes });
+    }
+
+    pub(crate) fn link_lost(&self) {
+        self.change_link(LinkState::Connecting);
+    }
+
+    pub(crate) fn link_failed(&self, reason: &str) {
+        self.change_link(LinkState::Away { reason: reason.to_owned() });
+    }
+
+    fn change_link(&self, state: LinkState) {
+        self.link.replace(state);
+        self.link_changed.ring();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+        self.stopping.ring();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Runs `future` unless the store is stopped before it completes; then it is dropped.
+    pub(crate) async fn unless_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut stopped = pin!(self.stopping.until_true(|| self.is_stopped()));
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => stopped.as_mut().poll(context).map(|()| None),
+        })
+        .await
+    }
+}

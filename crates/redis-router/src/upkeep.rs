@@ -1,0 +1,151 @@
+//! Keeps the connection to the server up: dial, greet, ping, and again after a pause. Logs each change once.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{info, warn};
+use redis::{Value, cmd};
+
+use crate::bounds::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, DIAL_WAIT, PING_INTERVAL, PING_WAIT, TICK_MS};
+use crate::connection::{Connection, Lost, Pipeline};
+use crate::dial::Dialer;
+use crate::handshake::{Mode, greet, read_swap_count, swap_count};
+use crate::store::{Store, StoreState};
+
+/// Works until the store is stopped; then every task and read has ended.
+pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
+    let ticking = monoio::spawn(tick(store.clone()));
+    let mut log = ChangeLog { store: store.clone(), said: Vec::new() };
+    let mut pause_ms = 0;
+    while !store.is_stopped() {
+        match attempt(store, dialer, &mut log).await {
+            Ended::Stopped => break,
+            Ended::Lost(reason) => {
+                store.link_lost();
+                log.lost(&reason);
+                pause_ms = BACKOFF_MIN_MS;
+            }
+            Ended::Failed(reason) => {
+                store.link_failed(&reason);
+                log.failed(reason);
+                pause_ms = (2 * pause_ms).clamp(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+            }
+        }
+        let jittered = Duration::from_millis(fastrand::u64(pause_ms / 2..=pause_ms));
+        store.unless_stopped(monoio::time::sleep(jittered)).await;
+    }
+    store.link_failed("stopped");
+    ticking.await;
+    store.reads.all_ended().await;
+}
+
+async fn tick(store: Rc<Store>) {
+    let sleep = || monoio::time::sleep(Duration::from_millis(TICK_MS));
+    while store.unless_stopped(sleep()).await.is_some() {
+        store.clock.refresh();
+    }
+}
+
+/// How one attempt ended.
+enum Ended {
+    /// Never usable.
+    Failed(String),
+    /// Was in use.
+    Lost(String),
+    Stopped,
+}
+
+async fn attempt<D: Dialer>(store: &Rc<Store>, dialer: &D, log: &mut ChangeLog) -> Ended {
+    let dialling = monoio::time::timeout(DIAL_WAIT, dialer.dial(&store.settings.server));
+    let link = match store.unless_stopped(dialling).await {
+        None => return Ended::Stopped,
+        Some(Err(_)) => return Ended::Failed(format!("no connection within {} ms", DIAL_WAIT.as_millis())),
+        Some(Ok(Err(error))) => return Ended::Failed(error.to_string()),
+        Some(Ok(Ok(link))) => link,
+    };
+    let connection = Rc::new(Connection::new(link.hang_up));
+    let (receiver, pushed_to) = (connection.clone(), store.clone());
+    let receiving = monoio::spawn(async move {
+        receiver.receive(link.read, |kind, data| pushed_to.tracking.push(&kind, data)).await;
+    });
+    let sender = connection.clone();
+    let sending = monoio::spawn(async move { sender.send(link.write).await });
+    let ended = store.unless_stopped(serve(store, &connection, log)).await.unwrap_or(Ended::Stopped);
+    connection.close("no longer used".into());
+    receiving.await;
+    sending.await;
+    ended
+}
+
+async fn serve(store: &Rc<Store>, connection: &Rc<Connection>, log: &mut ChangeLog) -> Ended {
+    let prefixes = [store.list_prefix.clone()];
+    let mode = match greet(connection, &store.settings, &prefixes).await {
+        Ok(mode) => mode,
+        Err(reason) => return Ended::Failed(reason),
+    };
+    store.link_up(connection, &mode);
+    log.up(&mode);
+    let mut swaps = match mode {
+        Mode::Tracking { swaps } => swaps,
+        Mode::Polling { .. } => None,
+    };
+    loop {
+        connection.closed_within(PING_INTERVAL).await;
+        match ping(connection, swaps.is_some()).await {
+            Err(Lost) => return Ended::Lost(connection.reason().to_owned()),
+            Ok(seen) if seen.is_some() && seen != swaps => {
+                // SWAPDB is pushed by nothing.
+                store.tracking.everything();
+                swaps = seen;
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Any answer shows that the server lives. Returns the SWAPDB calls where they are asked for.
+async fn ping(connection: &Connection, with_swaps: bool) -> Result<Option<u64>, Lost> {
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&cmd("PING"));
+    if with_swaps {
+        pipeline.push(&swap_count());
+    }
+    let replies: Vec<Value> = connection.call_within(PING_WAIT, pipeline).await?;
+    Ok(replies.get(1).and_then(read_swap_count))
+}
+
+/// Says each change once, not each attempt.
+struct ChangeLog {
+    store: Rc<Store>,
+    said: Vec<String>,
+}
+
+/// Reasons remembered between two connections; a server has few of them.
+const REASONS_MAX: usize = 16;
+
+impl ChangeLog {
+    fn up(&mut self, mode: &Mode) {
+        self.said.clear();
+        let server = &self.store.settings.server;
+        match (mode, self.store.state()) {
+            (Mode::Polling { why }, StoreState::Polling { max_age_ms }) => warn!(
+                "redis {server}: connected, but it pushes no changes ({why}): routes are read again after {max_age_ms} ms; \
+                 Redis 6 or newer with CLIENT TRACKING allowed (ACL +client|tracking) pushes them"
+            ),
+            _ => info!("redis {server}: connected, routes are followed live"),
+        }
+    }
+
+    fn lost(&self, reason: &str) {
+        warn!("redis {}: connection lost: {reason}; known routes stay in use", self.store.settings.server);
+    }
+
+    fn failed(&mut self, reason: String) {
+        if self.said.len() >= REASONS_MAX || self.said.contains(&reason) {
+            return;
+        }
+        let (server, known) = (&self.store.settings.server, self.store.rows.borrow().len());
+        warn!("redis {server}: not usable: {reason}; trying again, the {known} hosts known stay in use");
+        self.said.push(reason);
+    }
+}
