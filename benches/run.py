@@ -21,6 +21,7 @@ def main() -> int:
     if options.markdown:
         print_markdown(options.markdown)
         return 0
+    machine.find_daemons()
     builds, names = contenders(options)
     machine.raise_open_files()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

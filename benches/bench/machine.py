@@ -39,6 +39,11 @@ def raise_open_files() -> int:
     return hard
 
 
+def find_daemons() -> None:
+    """Puts the folders of system programs on the path: Debian leaves them out for ordinary users."""
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+
+
 def missing(tools: list[str]) -> list[str]:
     return [tool for tool in tools if shutil.which(tool) is None]
 
