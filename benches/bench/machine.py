@@ -5,6 +5,7 @@ import platform
 import resource
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 
 VERSION_COMMANDS = {
@@ -32,16 +33,15 @@ class Cores:
         return self.proxy == self.others
 
 
-def raise_open_files() -> int:
-    """Raises the soft limit of open files to the hard one, for this process and all it starts."""
+def prepare() -> int:
+    """Sets up this process and all it starts; returns how many files each may open."""
+    # Debian leaves the folders of system programs out of an ordinary user's path.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+    if Cores.choose().shared:
+        print("WARNING: one core only: the load takes time from the proxies", file=sys.stderr)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def find_daemons() -> None:
-    """Puts the folders of system programs on the path: Debian leaves them out for ordinary users."""
-    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
 
 
 def missing(tools: list[str]) -> list[str]:

@@ -80,15 +80,21 @@ def failures(document: dict) -> list[str]:
 
 def text(scenario: dict) -> str:
     """The table of one scenario, for a terminal."""
-    rows = [HEADINGS, *_rows(scenario)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = [f"{scenario['name']}: {scenario['about']}"]
-    for row in rows:
-        first, *rest = (cell.rjust(width) for cell, width in zip(row, widths))
-        lines.append("  " + "  ".join([row[0].ljust(widths[0]), *rest]))
+    lines = [f"{scenario['name']}: {scenario['about']}", aligned(HEADINGS, _rows(scenario))]
     lines += [f"  {line}" for line in _comparisons(scenario)]
     lines += [f"  WARNING: {warning}" for warning in scenario["warnings"]]
     return "\n".join(lines) + "\n"
+
+
+def aligned(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table for a terminal: the first column is text, the others are figures."""
+    every = [headings, *rows]
+    widths = [max(len(row[column]) for row in every) for column in range(len(headings))]
+    lines = []
+    for row in every:
+        figures = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))
+        lines.append("  " + "  ".join([row[0].ljust(widths[0]), *figures]))
+    return "\n".join(lines)
 
 
 def _rows(scenario: dict) -> list[tuple[str, ...]]:
