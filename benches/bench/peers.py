@@ -33,7 +33,6 @@ class Site:
     directory: Path
     backend: int
     redis: int | None
-    request_buffering: str = "on"
 
 
 def start_backend(core: int, directory: Path) -> tuple[Process, int]:
@@ -67,7 +66,7 @@ def _start_nginx(site: Site) -> Peer:
     (site.directory / "nginx-names.conf").write_text(names, encoding="ascii")
     config = _fill(
         "nginx.conf", site.directory / "nginx.conf", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
-        BACKEND=site.backend, REQUEST_BUFFERING=site.request_buffering, USER=_user(),
+        BACKEND=site.backend, USER=_user(),
     )
     return _running("nginx", _nginx(config), site, plain, vhosts)
 
