@@ -1,6 +1,7 @@
-"""Interleaved rounds: in each one every proxy takes its turn under load, in an order drawn anew."""
+"""Interleaved rounds: in each one every proxy is started and takes its turn under load, in an order drawn anew."""
 
 import random
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,28 +65,35 @@ class Bench:
 
 
 def run(bench: Bench, scenario: Scenario, names: list[str], plan: Plan, directory: Path) -> dict:
-    """Runs all rounds of a scenario on freshly started proxies; returns the turns of each, in round order."""
-    directory.mkdir()
+    """Runs all rounds of a scenario; returns the turns of each proxy, in round order."""
+    turns: dict[str, list[dict]] = {name: [] for name in names}
+    for number in range(plan.rounds):
+        _progress(f"{scenario.name}: round {number + 1} of {plan.rounds}")
+        order = plan.order.sample(names, len(names))
+        for name, turn in _round(bench, scenario, order, plan, directory / str(number)).items():
+            turns[name].append(turn)
+    _progress("")
+    return turns
+
+
+def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, directory: Path) -> dict:
+    """One turn of each proxy in that order, on processes started for this round.
+
+    A process keeps its luck with memory for life: the same binary started twice has differed by a quarter on 1 MB
+    answers. Processes that live for one round make that part of the spread rather than of the verdict.
+    """
+    directory.mkdir(parents=True)
     running: list[Peer] = []
     try:
-        for name in names:
+        for name in order:
             running.append(bench.start(name, directory))
         for peer in running:
             load.check(scenario, peer.name, peer.port(scenario.many_hosts), bench.backend_port)
-        return _rounds(bench, scenario, running, plan)
+        return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
     finally:
         for peer in running:
             peer.process.stop()
-
-
-def _rounds(bench: Bench, scenario: Scenario, running: list[Peer], plan: Plan) -> dict:
-    turns: dict[str, list[dict]] = {peer.name: [] for peer in running}
-    for number in range(plan.rounds):
-        _progress(f"{scenario.name}: round {number + 1} of {plan.rounds}")
-        for peer in plan.order.sample(running, len(running)):
-            turns[peer.name].append(_turn(bench, scenario, peer, plan))
-    _progress("")
-    return turns
+        shutil.rmtree(directory)
 
 
 def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
