@@ -1,0 +1,1 @@
+"""Parts of the benchmark: peers and their configs, load, measurement, scenarios, report."""

@@ -1,0 +1,134 @@
+"""Interleaved rounds: in each one every proxy is started and takes its turn under load, in an order drawn anew."""
+
+import random
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import load, measure, peers, scenarios, store
+from .machine import Cores, Ticks, disturbance
+from .peers import Peer, Site
+from .process import Process
+from .scenarios import Scenario
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in which order load is applied."""
+
+    rounds: int
+    seconds: int
+    warm_up: int
+    order: random.Random
+
+
+class Bench:
+    """The backend, Redis and the cores that all scenarios share. Leaving the context ends all of it."""
+
+    def __init__(self, cores: Cores, directory: Path, builds: dict[str, Path]):
+        self.cores = cores
+        self._directory = directory
+        self._builds = builds
+        self._helpers: list[Process] = []
+
+    def __enter__(self) -> "Bench":
+        try:
+            self._start_helpers()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in reversed(self._helpers):
+            process.stop()
+
+    def _start_helpers(self) -> None:
+        backend, self.backend_port = peers.start_backend(self.cores.others, self._directory)
+        self._helpers.append(backend)
+        self._redis_port = None
+        if self._builds:
+            redis, self._redis_port = store.start(self.cores.others, self._directory)
+            self._helpers.append(redis)
+            store.load_routes(self._redis_port, self.backend_port)
+
+    def start(self, name: str, directory: Path, backend: int | None = None) -> Peer:
+        """Starts a proxy with its files in the directory, in front of the backend or of another port."""
+        if backend and self._redis_port:
+            store.load_routes(self._redis_port, backend)
+        site = Site(self.cores.proxy, directory, backend or self.backend_port, self._redis_port)
+        return peers.start(name, self._builds.get(name), site)
+
+    def helper_seconds(self) -> float:
+        return sum(measure.cpu_seconds(process.pid) for process in self._helpers)
+
+
+def run(bench: Bench, scenario: Scenario, names: list[str], plan: Plan, directory: Path) -> dict:
+    """Runs all rounds of a scenario; returns the turns of each proxy, in round order."""
+    turns: dict[str, list[dict]] = {name: [] for name in names}
+    for number in range(plan.rounds):
+        _progress(f"{scenario.name}: round {number + 1} of {plan.rounds}")
+        order = plan.order.sample(names, len(names))
+        for name, turn in _round(bench, scenario, order, plan, directory / str(number)).items():
+            turns[name].append(turn)
+    _progress("")
+    return turns
+
+
+def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, directory: Path) -> dict:
+    """One turn of each proxy in that order, on processes started for this round.
+
+    A process keeps its luck with memory for life: the same binary started twice has differed by a quarter on 1 MB
+    answers. Processes that live for one round make that part of the spread rather than of the verdict.
+    """
+    directory.mkdir(parents=True)
+    running: list[Peer] = []
+    try:
+        for name in order:
+            running.append(bench.start(name, directory))
+        for peer in running:
+            load.check(scenario, peer.name, peer.port(scenario.many_hosts), bench.backend_port)
+        return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
+    finally:
+        for peer in running:
+            peer.process.stop()
+        shutil.rmtree(directory)
+
+
+def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
+    turn = _measured(bench, scenario, peer, plan)
+    if scenario.reference:
+        reference = _measured(bench, scenarios.ALL[scenario.reference], peer, plan)
+        turn["of_reference"] = turn["cpu_us"] / reference["cpu_us"]
+    return turn
+
+
+def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
+    port = peer.port(scenario.many_hosts)
+    load.run(scenario, port, plan.warm_up, bench.cores.others)
+    pid = peer.process.pid
+    measure.reset_peak(pid)
+    ticks, cpu, helpers = Ticks.read(), measure.cpu_seconds(pid), bench.helper_seconds()
+    outcome = load.run(scenario, port, plan.seconds, bench.cores.others)
+    cpu = measure.cpu_seconds(pid) - cpu
+    own = cpu + bench.helper_seconds() - helpers + outcome.wrk_cpu_seconds
+    if not peer.process.alive:
+        raise RuntimeError(f"{peer.name} ended under load:\n{peer.process.tail()}")
+    return {
+        "cpu_us": cpu * 1e6 / max(outcome.requests, 1),
+        "requests_per_second": outcome.requests / outcome.seconds,
+        "p50_ms": outcome.p50_ms,
+        "p99_ms": outcome.p99_ms,
+        "peak_rss_mb": measure.peak_bytes(pid) / 2**20,
+        "requests": outcome.requests,
+        "errors": outcome.errors,
+        **disturbance(ticks, Ticks.read(), own),
+    }
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr)

@@ -1,0 +1,49 @@
+# Lists the recipes.
+default:
+    @just --list
+
+# Runs the tests of the whole workspace; installs redis-server when it is missing.
+test *ARGS:
+    .ci/packages redis-server
+    cargo test --workspace --locked --profile quick {{ ARGS }}
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# Runs clippy with warnings denied.
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Serves two sample backends on loopback, without Redis or a config.
+demo:
+    cargo run --release --locked -- demo
+
+# Compares cjs-proxy with nginx and HAProxy under load; see docs/BENCHMARKS.md.
+bench *ARGS: bench-tools release
+    benches/run.py {{ ARGS }}
+
+# Measures memory: under load, over large bodies, for idle connections.
+bench-memory *ARGS: bench-tools release
+    benches/memory.py {{ ARGS }}
+
+# Runs one fuzz target for a bounded time; installs cargo-fuzz when it is missing.
+fuzz TARGET SECONDS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+    for folder in crates/*/fuzz; do
+        [ -f "$folder/fuzz_targets/{{ TARGET }}.rs" ] || continue
+        cd "$folder/.."
+        RUSTC_BOOTSTRAP=1 exec cargo fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }}
+    done
+    echo "no fuzz target {{ TARGET }} in crates/*/fuzz" >&2
+    exit 1
+
+[private]
+bench-tools:
+    .ci/packages nginx haproxy wrk redis-server
+
+[private]
+release:
+    cargo build --release --locked --package cjs-proxy
