@@ -4,7 +4,6 @@ mod cli;
 mod commands;
 mod config;
 mod error;
-mod proxy_core_shim;
 mod version;
 
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! What `--version` prints.
 
-use crate::proxy_core_shim::io_driver;
+use proxy_core::io_driver;
 
 /// Version, git commit and the io driver this kernel gives.
 pub(crate) fn line() -> String {

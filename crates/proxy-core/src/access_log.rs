@@ -148,7 +148,8 @@ mod tests {
         );
         let ipv6 = line(Entry { client: "2001:db8::1".parse().unwrap(), ..ENTRY });
         assert!(ipv6.starts_with("2001:db8::1 - - ["), "{ipv6}");
-        let unread = line(Entry { request: None, status: 400, referer: b"", user_agent: b"", vhost: "", ..ENTRY });
+        let unread =
+            line(Entry { request: None, status: 400, referer: b"", user_agent: b"", vhost: "", ..ENTRY });
         assert!(unread.contains("] \"-\" 400 1234 \"\" \"\" \"\" "), "{unread}");
     }
 

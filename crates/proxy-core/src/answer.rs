@@ -8,15 +8,14 @@ use crate::settings::Pages;
 /// Seconds a client is told to wait when it is not its fault.
 const RETRY_AFTER: &str = "1";
 
-/// Appends the whole answer for `status`, without its body to a HEAD request. Returns the bytes of the page that
-/// were appended.
+/// Appends the whole answer for `status`, without its body to a HEAD request.
 pub(crate) fn error(
     out: &mut Vec<u8>,
     status: u16,
     pages: &Pages,
     client: (Version, Persistence),
     to_head: bool,
-) -> usize {
+) {
     let built_in;
     let page = match pages.by_status.get(&status).or(pages.default.as_ref()) {
         Some(page) => page.as_slice(),
@@ -32,23 +31,19 @@ pub(crate) fn error(
         _ => {}
     }
     own_response(out, status, &fields, page.len(), client);
-    if to_head {
-        return 0;
+    if !to_head {
+        out.extend_from_slice(page);
     }
-    out.extend_from_slice(page);
-    page.len()
 }
 
 /// Appends the answer to a request for `__ping__` (Hipache's way for a load balancer to ask whether the proxy
-/// lives). Returns the bytes of its body.
-pub(crate) fn ping(out: &mut Vec<u8>, client: (Version, Persistence), to_head: bool) -> usize {
+/// lives).
+pub(crate) fn ping(out: &mut Vec<u8>, client: (Version, Persistence), to_head: bool) {
     const BODY: &str = "ok";
     own_response(out, 200, &[("content-type", "text/plain")], BODY.len(), client);
-    if to_head {
-        return 0;
+    if !to_head {
+        out.extend_from_slice(BODY.as_bytes());
     }
-    out.extend_from_slice(BODY.as_bytes());
-    BODY.len()
 }
 
 fn built_in_page(status: u16) -> String {
@@ -89,7 +84,10 @@ mod tests {
         for status in [400, 405, 408, 413, 414, 431, 500, 502, 503, 504, 505] {
             let text = text(status, &Pages::default(), false);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.starts_with(&format!("HTTP/1.1 {status} {}\r\n", reason(status))) && !head.contains("Unknown"));
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {status} {}\r\n", reason(status)))
+                    && !head.contains("Unknown")
+            );
             assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
             assert!(head.contains("content-type: text/html") && head.contains("cache-control: no-cache"));
             assert_eq!(head.contains("retry-after: 1"), status == 503);

@@ -11,11 +11,6 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer that can take `capacity` bytes without growing.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), start: 0 }
-    }
-
     /// The vector's bytes from `start` on. The bytes before it are headroom.
     pub(crate) fn from_vec(bytes: Vec<u8>, start: usize) -> Self {
         assert!(start <= bytes.len());
@@ -143,11 +138,6 @@ impl BulkBuffers {
             free.push(bytes);
         }
     }
-
-    /// Frees every buffer that is not lent.
-    pub(crate) fn shrink(&self) {
-        self.free.take();
-    }
 }
 
 #[cfg(test)]
@@ -156,8 +146,7 @@ mod tests {
 
     #[test]
     fn consumes_from_the_front_and_grows_at_the_back() {
-        let mut buffer = Buffer::with_capacity(4);
-        buffer.extend(b"abcd");
+        let mut buffer = Buffer::from_vec(b"abcd".to_vec(), 0);
         buffer.consume(3);
         assert_eq!(buffer.as_slice(), b"d");
         buffer.reserve(3);

@@ -57,7 +57,9 @@ impl StoreDialer {
             Ok(address) => vec![address],
             Err(_) => {
                 let resolved = self.0.connector.resolver.addresses(host).await;
-                resolved.map_err(|error| io::Error::other(format!("cannot resolve {host}: {error}")))?.to_vec()
+                resolved
+                    .map_err(|error| io::Error::other(format!("cannot resolve {host}: {error}")))?
+                    .to_vec()
             }
         };
         let mut failure = io::Error::from(io::ErrorKind::NotFound);

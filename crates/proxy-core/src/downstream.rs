@@ -160,8 +160,7 @@ impl ResponseOut<'_> {
         }
     }
 
-    /// Sends an answer of the proxy's own. `write` appends it to the buffer it is given and returns the bytes of
-    /// its body.
+    /// Sends an answer of the proxy's own. `write` appends it to the buffer it is given.
     pub(crate) async fn send_own(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), StreamError> {
         match self {
             Self::H1(writer) => writer.send_own(write).await,

@@ -33,7 +33,9 @@ impl std::fmt::Display for StartError {
                 f.write_str(match error.kind() {
                     io::ErrorKind::AddrInUse => "; another program has this port, choose another server.port",
                     io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
-                    io::ErrorKind::AddrNotAvailable => "; this machine has no such address, correct server.bind",
+                    io::ErrorKind::AddrNotAvailable => {
+                        "; this machine has no such address, correct server.bind"
+                    }
                     _ => "",
                 })
             }
@@ -89,7 +91,9 @@ impl Failure {
             Self::ClientGone => None,
             Self::NoFrontend => Some(400),
             Self::RoutesUnavailable(_) | Self::BackendBusy => Some(503),
-            Self::NoBackend | Self::BackendUnreachable(_) | Self::BackendClosed | Self::BackendInvalid(_) => Some(502),
+            Self::NoBackend | Self::BackendUnreachable(_) | Self::BackendClosed | Self::BackendInvalid(_) => {
+                Some(502)
+            }
             Self::BackendTimeout => Some(504),
         }
     }
@@ -98,7 +102,10 @@ impl Failure {
     pub(crate) fn is_backends(&self) -> bool {
         matches!(
             self,
-            Self::BackendUnreachable(_) | Self::BackendTimeout | Self::BackendClosed | Self::BackendInvalid(_)
+            Self::BackendUnreachable(_)
+                | Self::BackendTimeout
+                | Self::BackendClosed
+                | Self::BackendInvalid(_)
         )
     }
 }

@@ -156,7 +156,9 @@ impl Exchange<'_> {
             tried.push(backend.index);
             match self.ask(downstream, backend, held).await {
                 Err(failure) if failure.is_backends() => {
-                    self.core.complaints.log(format_args!("frontend {}, backend {}: {failure}", frontend.key, backend.url));
+                    self.core
+                        .complaints
+                        .log(format_args!("frontend {}, backend {}: {failure}", frontend.key, backend.url));
                     if !self.is_replayable(held) {
                         return Err(failure);
                     }
@@ -237,9 +239,14 @@ impl Exchange<'_> {
         deadline.disarm();
         self.status = head.status;
         if head.status == 101 {
-            return if upload.is_done() { Ok(Talk::Switch) } else { Err(Failure::BackendInvalid(Fault::Status)) };
+            return if upload.is_done() {
+                Ok(Talk::Switch)
+            } else {
+                Err(Failure::BackendInvalid(Fault::Status))
+            };
         }
-        let persistence = out.persistence(head, request.persistent() && !core.draining.get() && upload.is_done());
+        let persistence =
+            out.persistence(head, request.persistent() && !core.draining.get() && upload.is_done());
         let relaying = relay_response(core, messages, out, head, persistence);
         match upload.during(relaying, Result::is_err).await {
             Some(Ok(())) => Ok(Talk::Answered { persistence, uploaded: upload.is_done() }),
@@ -297,7 +304,13 @@ impl Exchange<'_> {
         downstream.out.flush().await.map_err(|_| Failure::ClientGone)?;
         messages.consume(head.length);
         let core = self.core;
-        relay::tunnel(downstream, (&mut messages, &mut write), &core.connector.bulk, core.backend_patience.tunnel).await;
+        relay::tunnel(
+            downstream,
+            (&mut messages, &mut write),
+            &core.connector.bulk,
+            core.backend_patience.tunnel,
+        )
+        .await;
         Ok(Ending::Close)
     }
 
@@ -315,7 +328,7 @@ impl Exchange<'_> {
         let client = downstream.out.client(persistence);
         self.status = 200;
         let to_head = self.request.is_head();
-        let sent = downstream.out.send_own(|out| drop(answer::ping(out, client, to_head))).await;
+        let sent = downstream.out.send_own(|out| answer::ping(out, client, to_head)).await;
         sent.map_err(|_| Failure::ClientGone)?;
         Ok(ending_of(persistence))
     }
@@ -335,7 +348,7 @@ impl Exchange<'_> {
         self.status = status;
         let client = downstream.out.client(persistence);
         let (pages, to_head) = (&self.core.settings.pages, self.request.is_head());
-        let sent = downstream.out.send_own(|out| drop(answer::error(out, status, pages, client, to_head))).await;
+        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, client, to_head)).await;
         if sent.is_err() { Ending::Close } else { ending_of(persistence) }
     }
 

@@ -122,7 +122,10 @@ impl Output {
                 log::info!("access log {} opened anew", path.display());
             }
             Err(error) => {
-                log::error!("cannot open the access log {} anew: {error}; the old file stays", path.display());
+                log::error!(
+                    "cannot open the access log {} anew: {error}; the old file stays",
+                    path.display()
+                );
             }
         }
     }
@@ -166,8 +169,10 @@ impl LogSink {
     fn hand_over(&self, lines: &mut Vec<u8>) {
         let empty = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(LOG_BATCH_BYTES));
         let full = std::mem::replace(lines, empty);
-        if let Err(TrySendError::Full(Message::Lines(mut full, _)) | TrySendError::Disconnected(Message::Lines(mut full, _))) =
-            self.messages.try_send(Message::Lines(full, self.give_back.clone()))
+        if let Err(
+            TrySendError::Full(Message::Lines(mut full, _))
+            | TrySendError::Disconnected(Message::Lines(mut full, _)),
+        ) = self.messages.try_send(Message::Lines(full, self.give_back.clone()))
         {
             let count = memchr::memchr_iter(b'\n', &full).count() as u64;
             self.dropped.set(self.dropped.get() + count);

@@ -37,7 +37,7 @@ impl From<StreamError> for ReadFault {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Timeout => Self::Timeout,
-            StreamError::Io(_) => Self::Closed,
+            StreamError::Closed => Self::Closed,
         }
     }
 }

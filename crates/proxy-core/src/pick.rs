@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn chooses_by_weight_and_never_a_tried_or_draining_one() {
-        let backends = [backend(0, 1, false), backend(1, 3, false), backend(2, 9, true), backend(3, 4, false)];
+        let backends =
+            [backend(0, 1, false), backend(1, 3, false), backend(2, 9, true), backend(3, 4, false)];
         let mut counts = [0u32; 4];
         for step in 0..8000u64 {
             let chosen = pick(&backends, &[3], step * (u64::MAX / 8000)).unwrap();

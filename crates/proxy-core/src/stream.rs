@@ -1,6 +1,5 @@
 //! A connection's two halves over owned buffers, with their deadlines. Plain TCP; TLS will be another variant.
 
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
@@ -27,8 +26,8 @@ pub(crate) fn split(stream: TcpStream, wheel: &Wheel, read_cut: Cut) -> (ReadHal
 pub(crate) enum StreamError {
     /// Its deadline passed.
     Timeout,
-    /// The peer is gone, or the kernel says no.
-    Io(io::Error),
+    /// The peer is gone.
+    Closed,
 }
 
 enum ReadIo {
@@ -69,7 +68,7 @@ impl ReadHalf {
             Ok(0) if self.deadline.has_passed() => Err(StreamError::Timeout),
             Ok(count) => Ok(count),
             Err(_) if self.deadline.has_passed() => Err(StreamError::Timeout),
-            Err(error) => Err(StreamError::Io(error)),
+            Err(_) => Err(StreamError::Closed),
         };
         (result, buffer)
     }
@@ -85,7 +84,11 @@ pub(crate) struct WriteHalf {
 
 impl WriteHalf {
     /// Writes all of `buffer` and gives it back empty; `patience` counts anew with each part that gets through.
-    pub(crate) async fn write_all(&mut self, buffer: Buffer, patience: Ticks) -> (Result<(), StreamError>, Buffer) {
+    pub(crate) async fn write_all(
+        &mut self,
+        buffer: Buffer,
+        patience: Ticks,
+    ) -> (Result<(), StreamError>, Buffer) {
         let (mut bytes, mut start) = buffer.into_parts();
         let mut result = Ok(());
         while start < bytes.len() {
@@ -102,12 +105,8 @@ impl WriteHalf {
                     result = Err(StreamError::Timeout);
                     break;
                 }
-                Ok(_) => {
-                    result = Err(StreamError::Io(io::ErrorKind::WriteZero.into()));
-                    break;
-                }
-                Err(error) => {
-                    result = Err(StreamError::Io(error));
+                _ => {
+                    result = Err(StreamError::Closed);
                     break;
                 }
             }

@@ -74,7 +74,11 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 }
 
 /// Waits for signals and cores until every core has ended.
-fn supervise(events: &Receiver<Event>, outboxes: &[Outbox], log: Option<&LogWriter>) -> Result<(), StartError> {
+fn supervise(
+    events: &Receiver<Event>,
+    outboxes: &[Outbox],
+    log: Option<&LogWriter>,
+) -> Result<(), StartError> {
     let mut stopping = false;
     let mut running = outboxes.len();
     let mut outcome = Ok(());
@@ -181,7 +185,10 @@ fn read_table(routes: &Source) -> Result<Option<Arc<Table>>, StartError> {
     }
 }
 
-fn watch_table(routes: &Source, outboxes: &[Outbox]) -> Result<Option<notify::RecommendedWatcher>, StartError> {
+fn watch_table(
+    routes: &Source,
+    outboxes: &[Outbox],
+) -> Result<Option<notify::RecommendedWatcher>, StartError> {
     let Source::File(path) = routes else { return Ok(None) };
     let outboxes = outboxes.to_vec();
     let tell_all = move |table: Arc<Table>| {

@@ -13,8 +13,9 @@ use crate::error::StartError;
 /// # Errors
 /// [`StartError::RouteTable`], naming the file and what is wrong in it.
 pub(crate) fn read(path: &Path) -> Result<Arc<Table>, StartError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| StartError::RouteTable(format!("cannot read the route table {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        StartError::RouteTable(format!("cannot read the route table {}: {error}", path.display()))
+    })?;
     parse(&text, &path.display().to_string())
 }
 
@@ -23,7 +24,8 @@ pub(crate) fn read(path: &Path) -> Result<Arc<Table>, StartError> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn parse(text: &str, name: &str) -> Result<Arc<Table>, StartError> {
-    let table = Table::parse(text).map_err(|error| StartError::RouteTable(format!("route table {name}: {error}")))?;
+    let table =
+        Table::parse(text).map_err(|error| StartError::RouteTable(format!("route table {name}: {error}")))?;
     Ok(Arc::new(table))
 }
 

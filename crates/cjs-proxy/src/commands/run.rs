@@ -7,7 +7,7 @@ use proxy_core::settings::Settings;
 
 use crate::config::{Config, Remark};
 use crate::error::Failure;
-use crate::{proxy_core_shim, version};
+use crate::version;
 
 /// Serves until told to stop.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn run(file: Option<&Path>) -> Result<(), Failure> {
 
 /// Hands over to the data plane; returns once it has drained.
 pub(super) fn serve(settings: Settings) -> Result<(), Failure> {
-    proxy_core_shim::run(settings).map_err(|error| Failure::Start(error.to_string()))
+    proxy_core::supervisor::run(settings).map_err(|error| Failure::Start(error.to_string()))
 }
 
 /// The error log: stderr, with time stamps; `RUST_LOG` overrides the level.

@@ -249,8 +249,7 @@ mod tests {
     fn unwraps_chunks_split_at_every_byte() {
         let body = b"5;ext=\"x\"\r\nhello\r\nA\r\n, world!!!\r\n000\r\nX-Sum: 1\r\nHost: evil\r\n\r\nNEXT";
         for cut in 0..body.len() {
-            let (payload, trailer, left, done) =
-                run(Length::Chunked, &[&body[..cut], &body[cut..]]).unwrap();
+            let (payload, trailer, left, done) = run(Length::Chunked, &[&body[..cut], &body[cut..]]).unwrap();
             assert_eq!(payload, b"hello, world!!!", "cut at {cut}");
             assert_eq!(trailer, b"X-Sum: 1\r\n", "cut at {cut}");
             assert!(done && left == b"NEXT", "cut at {cut}");
@@ -262,10 +261,26 @@ mod tests {
     #[test]
     fn refuses_bad_chunks() {
         let table: &[&[u8]] = &[
-            b"\r\n", b"g\r\n", b" 5\r\nhello\r\n", b"5 \r\nhello\r\n", b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n",
-            b"-1\r\n", b"5\nhello\r\n", b"5\r\nhelloX\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello\r\r\n",
-            b"11111111111111111\r\n", b"5;\x00\r\n", b"5;a\nb\r\n", b"5\rhello", b";\r\n",
-            b"0\r\nbad\r\n\r\n", b"0\r\nA: b\n\r\n", b"0\r\n A: b\r\n\r\n", b"0\r\nA : b\r\n\r\n",
+            b"\r\n",
+            b"g\r\n",
+            b" 5\r\nhello\r\n",
+            b"5 \r\nhello\r\n",
+            b"0x5\r\nhello\r\n",
+            b"+5\r\nhello\r\n",
+            b"-1\r\n",
+            b"5\nhello\r\n",
+            b"5\r\nhelloX\n",
+            b"5\r\nhello\n0\r\n\r\n",
+            b"5\r\nhello\r\r\n",
+            b"11111111111111111\r\n",
+            b"5;\x00\r\n",
+            b"5;a\nb\r\n",
+            b"5\rhello",
+            b";\r\n",
+            b"0\r\nbad\r\n\r\n",
+            b"0\r\nA: b\n\r\n",
+            b"0\r\n A: b\r\n\r\n",
+            b"0\r\nA : b\r\n\r\n",
             b"0\r\nA: b\r\n\tc\r\n\r\n",
         ];
         for bytes in table {

@@ -35,7 +35,12 @@ pub(crate) struct Destination<'a> {
 
 /// Appends the head of `request` as a backend gets it, always HTTP/1.1 (RFC 9110 section 6.2: the version is the
 /// sender's own).
-pub(crate) fn request(out: &mut Vec<u8>, request: &RequestHead, forwarding: &Forwarding<'_>, to: Destination<'_>) {
+pub(crate) fn request(
+    out: &mut Vec<u8>,
+    request: &RequestHead,
+    forwarding: &Forwarding<'_>,
+    to: Destination<'_>,
+) {
     let bytes = request.bytes.as_slice();
     let host = request.host_value.within(bytes);
     out.extend_from_slice(request.method());
@@ -247,10 +252,8 @@ mod tests {
         let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, Host\r\nX-Hop: 1\r\nTE: trailers\r\n\
             Keep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nX-Forwarded-For: 1.1.1.1\r\n\
             X_Forwarded_Host: evil\r\nX-Real-IP: 1.1.1.1\r\nX-Last: 1\r\n\r\n";
-        let expected = format!(
-            "GET / HTTP/1.1\r\nHost: a\r\nX-Last: 1\r\n{OWN}X-Request-Id: {:032x}\r\n\r\n",
-            0xabc
-        );
+        let expected =
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX-Last: 1\r\n{OWN}X-Request-Id: {:032x}\r\n\r\n", 0xabc);
         assert_eq!(sent(text, PEER, ""), expected);
     }
 
@@ -277,9 +280,11 @@ mod tests {
 
     #[test]
     fn asks_for_an_upgrade_only_when_the_client_does() {
-        let out = sent("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", PEER, "");
+        let out =
+            sent("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", PEER, "");
         assert!(out.contains("\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"), "{out}");
-        let out = sent("GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", PEER, "");
+        let out =
+            sent("GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", PEER, "");
         assert!(!out.contains("pgrade"), "{out}");
     }
 

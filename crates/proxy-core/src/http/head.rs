@@ -274,7 +274,8 @@ mod tests {
         assert_eq!(of(&[b"5", b"5"], &[], v11), Err(Fault::ContentLength));
         assert_eq!(of(&[b"5"], &[b"chunked"], v11), Err(Fault::BothLengths));
         assert_eq!(of(&[], &[b"chunked"], Version::Http10), Err(Fault::TransferEncoding));
-        let bad: [&[u8]; 6] = [b"gzip", b"gzip, chunked", b"chunked, identity", b"", b"xchunked", b"chunked;q=1"];
+        let bad: [&[u8]; 6] =
+            [b"gzip", b"gzip, chunked", b"chunked, identity", b"", b"xchunked", b"chunked;q=1"];
         for bad in bad {
             assert_eq!(of(&[], &[bad], v11), Err(Fault::TransferEncoding));
         }

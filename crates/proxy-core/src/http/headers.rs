@@ -99,9 +99,10 @@ pub(crate) fn is_nominated(field: &Field, fields: &[Field], bytes: &[u8]) -> boo
 /// Equal but for case and for underscores in the place of dashes. `known` is lower-case with dashes.
 fn like(name: &[u8], known: &str) -> bool {
     name.len() == known.len()
-        && name.iter().zip(known.bytes()).all(|(&byte, known)| {
-            byte.to_ascii_lowercase() == known || (known == b'-' && byte == b'_')
-        })
+        && name
+            .iter()
+            .zip(known.bytes())
+            .all(|(&byte, known)| byte.to_ascii_lowercase() == known || (known == b'-' && byte == b'_'))
 }
 
 /// Appends the lines of those `fields` that `keep` wants, byte for byte, runs of kept lines in one copy.

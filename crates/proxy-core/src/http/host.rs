@@ -82,8 +82,26 @@ mod tests {
     fn refuses_what_is_no_host() {
         let long = "a".repeat(300);
         for value in [
-            "", ".", ":80", "a:65536", "a:x", "a:-1", "a:80:80", "a b", "a/b", "a@b", "*.example.tld", "*", "[::1",
-            "[::1]x", "[zz]", "[127.0.0.1]", "a\tb", "a\u{e9}", "a\"b", &long,
+            "",
+            ".",
+            ":80",
+            "a:65536",
+            "a:x",
+            "a:-1",
+            "a:80:80",
+            "a b",
+            "a/b",
+            "a@b",
+            "*.example.tld",
+            "*",
+            "[::1",
+            "[::1]x",
+            "[zz]",
+            "[127.0.0.1]",
+            "a\tb",
+            "a\u{e9}",
+            "a\"b",
+            &long,
         ] {
             assert_eq!(normalize(value.as_bytes(), &mut String::new()), Err(Fault::Host), "{value:?}");
         }

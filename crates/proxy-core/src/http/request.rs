@@ -1,7 +1,9 @@
 //! The head of a request, parsed once into something that cannot be ambiguous (RFC 9112 sections 2, 3, 5, 6).
 
 use super::fault::Fault;
-use super::head::{ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error};
+use super::head::{
+    ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error,
+};
 use super::headers::Name;
 use super::host;
 
@@ -227,9 +229,18 @@ mod tests {
             ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Host),
             ("GET http://a@b/x HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Host),
             ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Connect),
-            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::BothLengths),
-            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Fault::ContentLength),
-            ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Fault::TransferEncoding),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Fault::BothLengths,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+                Fault::ContentLength,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                Fault::TransferEncoding,
+            ),
             ("GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::TransferEncoding),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Fault::Malformed),
             ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n", Fault::Malformed),

@@ -1,7 +1,9 @@
 //! The head of a backend's response, parsed once (RFC 9112 sections 4, 5, 6).
 
 use super::fault::Fault;
-use super::head::{ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error};
+use super::head::{
+    ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error,
+};
 use super::headers::Name;
 
 /// A response head as ranges of the buffer it was parsed from.
@@ -29,9 +31,8 @@ impl ResponseHead {
         let table = &mut table[..limits.fields.min(crate::bounds::HEADER_FIELDS_CEILING)];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
-        let status = config
-            .parse_response_with_uninit_headers(&mut parsed, bytes, table)
-            .map_err(parse_error)?;
+        let status =
+            config.parse_response_with_uninit_headers(&mut parsed, bytes, table).map_err(parse_error)?;
         let Some(code) = parsed.code.filter(|_| status.is_complete()) else {
             return Err(Fault::Malformed);
         };
@@ -98,11 +99,21 @@ mod tests {
             ("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", false, Length::Chunked, true),
             ("HTTP/1.1 200 OK\r\n\r\n", false, Length::UntilClose, false),
             ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", false, Length::Bytes(3), false),
-            ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n", false, Length::Bytes(0), true),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+                false,
+                Length::Bytes(0),
+                true,
+            ),
             ("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", false, Length::None, true),
             ("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", false, Length::None, true),
             ("HTTP/1.1 100 Continue\r\n\r\n", false, Length::None, true),
-            ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n", false, Length::Bytes(3), false),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n",
+                false,
+                Length::Bytes(3),
+                false,
+            ),
         ] {
             let head = parse(text, to_head).unwrap();
             assert_eq!((head.body, head.persistent()), (body, persistent), "{text}");

@@ -75,7 +75,12 @@ impl Pool {
     }
 
     /// A connection to the backend `authority`, an idle one unless `fresh`. Waits up to `patience` for a place.
-    pub(crate) async fn lease(&self, authority: &str, fresh: bool, patience: Option<Duration>) -> Result<Lease, Busy> {
+    pub(crate) async fn lease(
+        &self,
+        authority: &str,
+        fresh: bool,
+        patience: Option<Duration>,
+    ) -> Result<Lease, Busy> {
         let connections = self.connections(authority)?;
         if let Some(lease) = connections.try_lease(fresh) {
             return Ok(lease);

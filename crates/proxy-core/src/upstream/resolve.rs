@@ -20,11 +20,11 @@ pub(crate) struct Question {
 
 /// What a name stands for.
 #[derive(Debug, Clone)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The name as it was asked for.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Its addresses, or why there are none.
-    pub addresses: Result<Arc<[IpAddr]>, String>,
+    pub(crate) addresses: Result<Arc<[IpAddr]>, String>,
 }
 
 /// Answers questions until every sender is gone. Runs on a thread of its own.
