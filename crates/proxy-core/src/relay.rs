@@ -180,6 +180,11 @@ impl<'a, F: Future> Beside<'a, F> {
         .await
     }
 
+    /// Waits until the work is done.
+    pub(crate) async fn finish(&mut self) {
+        self.during(std::future::pending::<()>(), |_| true).await;
+    }
+
     /// What the work came to; `None`: it is not done.
     pub(crate) fn into_outcome(self) -> Option<F::Output> {
         self.outcome

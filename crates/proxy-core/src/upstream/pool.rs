@@ -31,7 +31,7 @@ struct Connections {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     since: u64,
 }
 
@@ -55,7 +55,7 @@ impl Drop for Permit {
 /// What a request gets to talk to its backend with.
 pub(crate) enum Lease {
     /// A connection that lies idle.
-    Idle(Upstream),
+    Idle(Box<Upstream>),
     /// The right to open one.
     Open(Permit),
 }
@@ -117,7 +117,7 @@ impl Pool {
 
     /// Puts a connection whose last response was read to its end, and whose next read has been started, with the
     /// idle ones.
-    pub(crate) fn put(&self, mut upstream: Upstream) {
+    pub(crate) fn put(&self, mut upstream: Box<Upstream>) {
         upstream.reused = true;
         let connections = Rc::clone(&upstream.permit.0);
         if self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
@@ -173,7 +173,7 @@ impl Connections {
     }
 
     /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
-    fn pop_idle(&self, fresh: bool) -> Option<Upstream> {
+    fn pop_idle(&self, fresh: bool) -> Option<Box<Upstream>> {
         if fresh && self.open.get() < self.max {
             return None;
         }
