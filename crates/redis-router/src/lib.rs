@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod frontend;
 mod handshake;
+mod interned;
 mod keys;
 mod reads;
 mod replies;

@@ -100,7 +100,7 @@ impl Store {
             let stamp = moment.stamp(found.keys_read);
             let lives_ms = found.lives_ms.min(age_max_ms);
             let answer = found.list.map(|list| self.frontend(&keys[found.keys_read - 1], &list));
-            let answer = self.rows.borrow_mut().put(host, answer, stamp, sent_ms.saturating_add(lives_ms));
+            self.rows.borrow_mut().put(host, answer.clone(), stamp, sent_ms.saturating_add(lives_ms));
             if self.tracking.since(&stamp) != Since::Push {
                 return Outcome::Answer(answer);
             }
@@ -113,7 +113,7 @@ impl Store {
         let key = key.strip_prefix(self.list_prefix.as_str()).unwrap_or(key);
         let frontend = Frontend::from_list(key, list);
         self.complaints.invalid_backends(&frontend);
-        Rc::new(frontend)
+        self.frontends.intern(frontend)
     }
 }
 

@@ -12,12 +12,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::bell::Bell;
-use crate::bounds::{POLLED_AGE_MAX, RECHECK_MS, STORE_WAIT, WAITERS_MAX};
+use crate::bounds::{POLLED_AGE, RECHECK_MS, STORE_WAIT, WAITERS_MAX};
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
 use crate::error::Unavailable;
 use crate::handshake::Mode;
+use crate::interned::Interned;
 use crate::keys::list_prefix;
 use crate::reads::{Outcome, Reads};
 use crate::source::{CacheSettings, RedisSettings};
@@ -32,6 +33,7 @@ pub(crate) struct Store {
     pub(crate) tracking: Tracking,
     pub(crate) rows: RefCell<Rows>,
     pub(crate) reads: Reads,
+    pub(crate) frontends: Interned,
     pub(crate) complaints: Complaints,
     polled_age_ms: u64,
     link: RefCell<LinkState>,
@@ -88,13 +90,14 @@ pub(crate) enum Look {
 
 impl Store {
     pub(crate) fn new(settings: RedisSettings, cache: CacheSettings) -> Store {
-        let polled_age = cache.max_age.unwrap_or(POLLED_AGE_MAX).min(POLLED_AGE_MAX);
+        let polled_age = cache.max_age.unwrap_or(POLLED_AGE);
         Store {
             list_prefix: list_prefix(&settings.prefix),
             clock: Clock::new(),
             tracking: Tracking::new(cache.rows),
             rows: RefCell::new(Rows::new(cache.rows)),
             reads: Reads::default(),
+            frontends: Interned::default(),
             complaints: Complaints::default(),
             polled_age_ms: polled_age.as_millis() as u64,
             link: RefCell::new(LinkState::Connecting),
