@@ -2,7 +2,9 @@
 
 mod scene;
 
-use redis_router::{CacheSettings, Cached, Server, StoreState};
+use std::rc::Rc;
+
+use redis_router::{CacheSettings, Cached, RedisSettings, Server, StoreState};
 use scene::{
     RedisServer, TcpDialer, UnixDialer, eventually, known, scene, scene_with, served, serves, tracking,
 };
@@ -146,7 +148,10 @@ fn prefix_and_database_count() {
         admin.run("RPUSH frontend:a.tld wrong http://10.0.0.1");
         admin.run("RPUSH staging:frontend:*.tld right http://10.0.0.1");
         serves(&router, "a.tld", "right").await;
-        assert_eq!(&*router.find("a.tld").await.unwrap().unwrap().key, "*.tld");
+        let frontend = router.find("a.tld").await.unwrap().unwrap();
+        assert_eq!(&*frontend.key, "*.tld");
+        let same = router.find("b.tld").await.unwrap().unwrap();
+        assert!(Rc::ptr_eq(&frontend, &same), "hosts under one wildcard share its frontend");
     });
 }
 
@@ -242,6 +247,15 @@ fn passwords() {
     away(settings.clone(), "NOAUTH");
     settings.password = Some("wrong".into());
     away(settings.clone(), "redis.username or redis.password is wrong");
+    let limited = "ACL SETUSER limited on >secret ~other* &* +@all";
+    let mut admin = redis::Client::open(format!("redis://:secret@127.0.0.1:{}", server.port)).unwrap();
+    redis::cmd("ACL").arg(limited.split(' ').skip(1).collect::<Vec<_>>()).query::<()>(&mut admin).unwrap();
+    let user = RedisSettings {
+        username: Some("limited".into()),
+        password: Some("secret".into()),
+        ..settings.clone()
+    };
+    away(user, "allow it: ACL SETUSER limited");
     settings.password = Some("secret".into());
     scene(settings, TcpDialer, async |router| {
         tracking(&router).await;
