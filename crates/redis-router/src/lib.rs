@@ -1,7 +1,7 @@
 //! The route store: which backends serve a host, read from Redis and followed live, or from an embedded table.
 //! Knows no HTTP and no TLS.
 
-mod backend_url;
+mod backend;
 mod bell;
 pub mod bounds;
 mod clock;
@@ -14,6 +14,7 @@ mod frontend;
 mod handshake;
 mod interned;
 mod keys;
+mod look_up;
 mod reads;
 mod replies;
 mod router;
@@ -23,10 +24,11 @@ mod table;
 mod tracking;
 mod upkeep;
 
+pub use backend::{Backend, BackendHost, Scheme};
 pub use dial::{Dialer, Link};
 pub use error::Unavailable;
 pub use file::{Table, TableError};
-pub use frontend::{Backend, BackendHost, Frontend, InvalidBackend, Scheme};
+pub use frontend::{Frontend, InvalidBackend};
 pub use router::{Cached, Router};
 pub use source::{CacheSettings, RedisSettings, Server, Source};
 pub use store::StoreState;

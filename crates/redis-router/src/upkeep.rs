@@ -12,7 +12,7 @@ use crate::dial::Dialer;
 use crate::handshake::{Mode, greet, read_swap_count, swap_count};
 use crate::store::{Store, StoreState};
 
-/// Works until the store is stopped; then every task and read has ended.
+/// Works until the store is stopped; then every task it started has ended.
 pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     let ticking = monoio::spawn(tick(store.clone()));
     let mut log = ChangeLog { store: store.clone(), said: Vec::new() };
@@ -36,7 +36,6 @@ pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     }
     store.link_failed("stopped");
     ticking.await;
-    store.reads.all_ended().await;
 }
 
 async fn tick(store: Rc<Store>) {

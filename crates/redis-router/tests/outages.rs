@@ -2,13 +2,11 @@
 
 mod scene;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::Duration;
 
 use monoio::time::Instant;
-use redis_router::{RedisSettings, Router, Server, StoreState};
-use scene::{RedisServer, TcpDialer, eventually, known, scene, served, serves, tracking};
+use redis_router::{Router, StoreState};
+use scene::{RedisServer, TcpDialer, eventually, impostor, known, scene, served, serves, tracking};
 
 async fn away(router: &Router) {
     eventually("the server is missed", async || matches!(router.state(), StoreState::Away { .. })).await;
@@ -188,22 +186,6 @@ fn a_server_that_is_loading_is_waited_for() {
         tracking(&router).await;
         assert_eq!(served(&router, "a.tld").await, "app");
     });
-}
-
-/// Answers every connection with `words`, then keeps it open or closes it.
-fn impostor(words: &'static [u8], keep_open: bool) -> RedisSettings {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            // The reader may be gone already: that is its right.
-            let _ = stream.write_all(words);
-            while keep_open && stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
-        }
-    });
-    let server = Server::Tcp("127.0.0.1".into(), port);
-    RedisSettings { server, username: None, password: None, db: 0, prefix: String::new() }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Routes change as fast as they can while they are looked up; nothing stale may remain.
 
+#![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
+
 mod scene;
 
 use std::collections::BTreeSet;

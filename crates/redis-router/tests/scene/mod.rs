@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -108,6 +108,22 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Answers every connection with `words`, then keeps it open or closes it.
+pub fn impostor(words: &'static [u8], keep_open: bool) -> RedisSettings {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The reader may be gone already: that is its right.
+            let _ = stream.write_all(words);
+            while keep_open && stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
+        }
+    });
+    let server = Server::Tcp("127.0.0.1".into(), port);
+    RedisSettings { server, username: None, password: None, db: 0, prefix: String::new() }
 }
 
 /// A connection that writes what the proxy is to follow.
