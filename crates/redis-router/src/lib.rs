@@ -1,5 +1,15 @@
 //! The route store: which backends serve a host, read from Redis and followed live, or from an embedded table.
 //! Knows no HTTP and no TLS.
+//!
+//! ```text
+//!   router -> look_up -> reads  -> connection -> replies        a look-up: rows first, else one shared read
+//!                \-------\-> store -> table, tracking             what is known, and what changed since
+//!             upkeep -> handshake -> connection -> tracking     the connection, and what is pushed over it
+//!             file, keys, frontend, backend                     pure: texts and names
+//! ```
+//!
+//! Everything is of one core (`Rc`, `Cell`); only `Table` and `Frontend` may cross threads. Nothing waits for the server
+//! without a deadline, and a deadline never drops a pending read: it hangs up, and the read ends.
 
 mod backend;
 mod bell;

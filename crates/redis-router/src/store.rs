@@ -172,6 +172,11 @@ impl Store {
         self.change_link(LinkState::Up { connection: connection.clone(), pushes });
     }
 
+    /// Milliseconds since the last handshake was done.
+    pub(crate) fn up_for_ms(&self) -> u64 {
+        self.clock.refresh().saturating_sub(self.up_since_ms.get())
+    }
+
     pub(crate) fn link_lost(&self) {
         self.change_link(LinkState::Connecting);
     }
