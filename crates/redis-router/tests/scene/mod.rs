@@ -8,6 +8,7 @@ use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -42,11 +43,11 @@ impl RedisServer {
     /// A server that does not run yet.
     pub fn absent() -> RedisServer {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         RedisServer { child: None, dir, port, options: Vec::new() }
     }
 
-    /// Starts it and waits until it answers anything at all.
+    /// Starts it and waits until it takes connections.
     pub fn run(&mut self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"])
@@ -61,13 +62,14 @@ impl RedisServer {
                 panic!("redis-server does not start ({error}); install it: apt-get install redis-server")
             });
         self.child = Some(child);
-        for _ in 0..1_000 {
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+        // Its own socket: on the port another test's server could answer.
+        for _ in 0..2_000 {
+            if std::os::unix::net::UnixStream::connect(self.socket()).is_ok() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("redis-server does not listen on port {}", self.port);
+        panic!("redis-server does not start on port {}", self.port);
     }
 
     /// Ends it as a crash would.
@@ -102,6 +104,16 @@ impl RedisServer {
             prefix: String::new(),
         }
     }
+}
+
+/// A port that stays free while its server is away: below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut taken = TAKEN.lock().unwrap();
+    let is_free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = std::iter::repeat_with(|| fastrand::u16(16_000..32_000)).take(1_000).find(is_free).unwrap();
+    taken.push(port);
+    port
 }
 
 impl Drop for RedisServer {
