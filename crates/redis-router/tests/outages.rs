@@ -5,6 +5,7 @@ mod scene;
 use std::time::Duration;
 
 use monoio::time::Instant;
+use redis_router::bounds::{READS_MAX, WAITERS_MAX};
 use redis_router::{Router, StoreState};
 use scene::{RedisServer, TcpDialer, eventually, impostor, known, scene, served, serves, tracking};
 
@@ -158,6 +159,34 @@ fn it_ends_while_reads_are_pending() {
         router.stop();
         assert!(waiting.await.contains("unavailable"));
     });
+}
+
+fn asked(router: &Router, host: String) -> monoio::task::JoinHandle<String> {
+    let router = router.clone();
+    monoio::spawn(async move { served(&router, &host).await })
+}
+
+#[test]
+fn no_more_wait_than_are_allowed() {
+    let server = RedisServer::start();
+    let same: fn(usize) -> String = |_| "same.tld".into();
+    let each: fn(usize) -> String = |number| format!("{number}.tld");
+    for (host, bound) in [(same, WAITERS_MAX), (each, READS_MAX)] {
+        scene(server.settings(), TcpDialer, async |router| {
+            tracking(&router).await;
+            server.signal("STOP");
+            let look_ups: Vec<_> = (0..bound + 100).map(|number| asked(&router, host(number))).collect();
+            let mut busy = 0;
+            for look_up in look_ups {
+                let answer = look_up.await;
+                assert!(answer.contains("unavailable"), "{answer}");
+                busy += usize::from(answer.contains("too many"));
+            }
+            assert_eq!(busy, 100);
+            server.signal("CONT");
+            serves(&router, &host(bound), "-").await;
+        });
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod scene;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use redis_router::{CacheSettings, Cached, RedisSettings, Server, StoreState};
 use scene::{
@@ -219,9 +220,11 @@ fn without_tracking_routes_are_polled() {
             settings.username = Some("poller".into());
             settings.password = Some("secret".into());
         }
-        scene(settings, TcpDialer, async |router| {
+        let (max_age, max_age_ms) =
+            if option.starts_with("user") { (None, 1_000) } else { (Some(Duration::from_millis(300)), 300) };
+        scene_with(settings, CacheSettings { rows: 100, max_age }, TcpDialer, async |router| {
             let mut admin = server.admin();
-            let polled = StoreState::Polling { max_age_ms: 1_000 };
+            let polled = StoreState::Polling { max_age_ms };
             eventually("routes are polled", async || router.state() == polled).await;
             assert_eq!(served(&router, "a.tld").await, "-");
             assert_eq!(known(&router, "a.tld"), "-");

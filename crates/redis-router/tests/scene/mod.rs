@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -177,7 +178,7 @@ impl Dialer for TcpDialer {
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
         let handle = stream.try_clone()?;
         let (read, write) = TcpStream::from_std(stream)?.into_split();
-        Ok(Link { read, write, hang_up: Box::new(move || drop(handle.shutdown(Shutdown::Both))) })
+        Ok(Link { read, write, hang_up: once(move || drop(handle.shutdown(Shutdown::Both))) })
     }
 }
 
@@ -193,8 +194,17 @@ impl Dialer for UnixDialer {
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
         let handle = stream.try_clone()?;
         let (read, write) = UnixStream::from_std(stream)?.into_split();
-        Ok(Link { read, write, hang_up: Box::new(move || drop(handle.shutdown(Shutdown::Both))) })
+        Ok(Link { read, write, hang_up: once(move || drop(handle.shutdown(Shutdown::Both))) })
     }
+}
+
+/// Hanging up is asked for at most once.
+fn once(hang_up: impl Fn() + 'static) -> Box<dyn Fn()> {
+    let done = Cell::new(false);
+    Box::new(move || {
+        assert!(!done.replace(true), "hung up twice");
+        hang_up();
+    })
 }
 
 /// Runs `scenario` with a router that follows `settings`, and checks that the router ends when stopped.
