@@ -1,6 +1,6 @@
 //! Reading a host's row from Redis: one pipeline of its candidates, shared by everyone who waits for that host.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -89,8 +89,8 @@ impl Reads {
     async fn read_row(&self, host: &Rc<str>) -> Outcome {
         let store = &*self.store;
         let keys: Vec<String> =
-            candidates(host).map(|candidate| format!("{}{candidate}", self.store.list_prefix)).collect();
-        let last = Cell::new(None);
+            candidates(host).map(|candidate| format!("{}{candidate}", store.list_prefix)).collect();
+        let mut last = None;
         for _ in 0..=REREADS_MAX {
             let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Outcome::Lost };
             let sent_ms = store.clock.refresh();
@@ -107,9 +107,9 @@ impl Reads {
             if store.tracking.since(&stamp) != Since::Push {
                 return Outcome::Answer(answer);
             }
-            last.set(Some(answer));
+            last = answer;
         }
-        Outcome::Answer(last.take().flatten())
+        Outcome::Answer(last)
     }
 
     fn frontend(&self, key: &str, list: &[Vec<u8>]) -> Rc<Frontend> {

@@ -68,4 +68,12 @@ fn each_change_is_said_once() {
             LINES.lock().unwrap().iter().all(|line| !line.contains("redis ") || line.contains("127.0.0.1:"))
         );
     });
+    // A server without HELLO quotes what it was sent.
+    let old = RedisServer::start_with(&["--requirepass", "geheim", "--rename-command", "HELLO", "nothing"]);
+    let mut settings = old.settings();
+    settings.password = Some("geheim".into());
+    scene(settings, TcpDialer, async |router| {
+        eventually("it is polled", async || matches!(router.state(), StoreState::Polling { .. })).await;
+        assert_eq!((said("pushes no changes"), said("geheim")), (1, 0), "{LINES:?}");
+    });
 }
