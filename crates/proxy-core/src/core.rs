@@ -168,8 +168,8 @@ async fn contain_panic(connection: impl Future<Output = ()>) {
     }
 }
 
-/// Takes in what the supervisor says. `false`: nothing more is to be read.
-fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) -> bool {
+/// Takes in what the supervisor says.
+fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) {
     match message {
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
@@ -182,7 +182,6 @@ fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message
             core.connector.pool.clear_idle();
         }
     }
-    true
 }
 
 /// The core's pulse: time-outs, log, upkeep. Ends when the core is drained.

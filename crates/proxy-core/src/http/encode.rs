@@ -188,7 +188,7 @@ fn persistence_line(out: &mut Vec<u8>, client: (Version, Persistence)) {
 }
 
 fn keeps(field: &Field, fields: &[Field], bytes: &[u8], nominates: bool) -> bool {
-    !field.known.is_hop_by_hop() && !(nominates && is_nominated(field, fields, bytes))
+    !(field.known.is_hop_by_hop() || nominates && is_nominated(field, fields, bytes))
 }
 
 fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::head::{
-    ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error,
+    ConnectionOptions, Field, HeadLimits, Length, Lengths, Span, Version, empty_table, parse_error,
 };
 use super::headers::Name;
 use super::host;
@@ -64,7 +64,7 @@ impl RequestHead {
     }
 
     fn read_lines(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<(), Fault> {
-        let mut table = EMPTY_TABLE;
+        let mut table = empty_table();
         let table = &mut table[..limits.fields.min(crate::bounds::HEADER_FIELDS_CEILING)];
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed.parse_with_uninit_headers(bytes, table).map_err(parse_error);

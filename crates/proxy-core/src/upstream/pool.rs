@@ -133,19 +133,7 @@ impl Pool {
     pub(crate) fn sweep(&self, now: u64) {
         self.now.set(now);
         let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
-        for connections in known {
-            let is_stale = |idle: &mut Idle| {
-                now.saturating_sub(idle.since) >= IDLE_UPSTREAM_SECONDS || !idle.upstream.messages.is_quiet()
-            };
-            // Dropped after the borrow: a freed place calls a waiter.
-            let mut stale = Vec::new();
-            let mut kept = VecDeque::new();
-            for mut idle in connections.idle.take() {
-                if is_stale(&mut idle) { stale.push(idle) } else { kept.push_back(idle) }
-            }
-            connections.idle.replace(kept);
-            connections.idle_total.set(connections.idle_total.get() - stale.len());
-        }
+        known.iter().for_each(|connections| connections.sweep(now));
     }
 
     /// Drops every idle connection.
@@ -170,6 +158,19 @@ impl Connections {
         }
         self.open.set(self.open.get() + 1);
         Some(Lease::Open(Permit(Rc::clone(self))))
+    }
+
+    fn sweep(&self, now: u64) {
+        // Nothing is dropped while `idle` is borrowed: a freed place calls a waiter.
+        let before = self.idle.take();
+        let count = before.len();
+        let is_fresh = |idle: &mut Idle| {
+            now.saturating_sub(idle.since) < IDLE_UPSTREAM_SECONDS && idle.upstream.messages.is_quiet()
+        };
+        let kept: VecDeque<_> =
+            before.into_iter().filter_map(|mut idle| is_fresh(&mut idle).then_some(idle)).collect();
+        self.idle_total.set(self.idle_total.get() - (count - kept.len()));
+        self.idle.replace(kept);
     }
 
     /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
