@@ -84,8 +84,10 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
         start.inbox.run(is_epoll, move |message| take_message(&core, &stop, message))
     };
     let inbox = monoio::spawn(inbox);
+    let ready = start.ready;
     // A supervisor that has ended needs no telling.
-    let _ = start.ready.send(driver);
+    let _ = ready.send(driver);
+    drop(ready);
     live(&core, &accepting).await;
     core.router.stop();
     routes.await;
@@ -143,6 +145,7 @@ fn build(
         draining: Cell::new(false),
         connections: Connections::default(),
         complaints: Complaints::default(),
+        untrusted_mentioned: Cell::new(false),
         settings,
     }
 }

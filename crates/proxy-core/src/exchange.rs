@@ -72,14 +72,14 @@ struct Exchange<'a> {
     sent: bool,
     status: u16,
     asked_backend_at: Option<Instant>,
-    backend_time: Duration,
+    backend_answered_at: Option<Instant>,
 }
 
-/// Serves the request whose head was `read`, and logs it.
+/// Serves the request whose first byte came when it `started` and whose head was `read`, and logs it.
 pub(crate) async fn run(
     core: &Core,
     client: &Client,
-    request: &RequestHead,
+    (request, started): (&RequestHead, Instant),
     read: Result<(), Failure>,
     mut downstream: Downstream<'_>,
 ) -> Ending {
@@ -87,12 +87,12 @@ pub(crate) async fn run(
         core,
         client,
         request,
-        started: clock::now(),
+        started,
         frontend: None,
         sent: false,
         status: CLIENT_LEFT,
         asked_backend_at: None,
-        backend_time: Duration::ZERO,
+        backend_answered_at: None,
     };
     let served = match read {
         Ok(()) => exchange.serve(&mut downstream).await,
@@ -123,7 +123,7 @@ impl Exchange<'_> {
         }
         self.asked_backend_at = Some(clock::now());
         let outcome = self.ask_backends(downstream, &frontend, &mut held).await;
-        self.backend_time = self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at);
+        self.backend_answered_at = Some(clock::now());
         outcome
     }
 
@@ -269,6 +269,9 @@ impl Exchange<'_> {
         backend: &Backend,
         held: &HeldBody,
     ) -> Result<(), Failure> {
+        if !self.client.trusted && !self.request.forwarded_for.is_empty() {
+            self.core.mention_untrusted(self.client.address);
+        }
         let mut out = upstream.take_scratch();
         let forwarding = Forwarding {
             peer: &self.client.address_text,
@@ -377,6 +380,8 @@ impl Exchange<'_> {
                 Version::Http11 => "HTTP/1.1",
             },
         });
+        // Where a backend answered, its answer's end is the exchange's end.
+        let ended = self.backend_answered_at.unwrap_or_else(clock::now);
         let entry = Entry {
             client: self.logged_client(),
             time: &self.core.log_time.borrow(),
@@ -386,8 +391,8 @@ impl Exchange<'_> {
             referer: request.referer.within(bytes),
             user_agent: request.user_agent.within(bytes),
             vhost: self.frontend.as_ref().map_or("", |frontend| &frontend.identifier),
-            total: clock::now() - self.started,
-            backend: self.backend_time,
+            total: ended - self.started,
+            backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
         };
         log.write(&entry);
     }

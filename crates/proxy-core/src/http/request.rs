@@ -56,7 +56,8 @@ impl RequestHead {
         self.settle_host()
     }
 
-    fn clear(&mut self) {
+    /// Forgets the request; capacity is kept.
+    pub(crate) fn clear(&mut self) {
         let (mut fields, mut host) = (std::mem::take(&mut self.fields), std::mem::take(&mut self.host));
         fields.clear();
         host.clear();
@@ -150,6 +151,22 @@ impl RequestHead {
         let settled = host::normalize(self.host_value.within(&self.bytes), &mut out);
         self.host = out;
         settled
+    }
+
+    /// How long the body is.
+    pub fn body_length(&self) -> Length {
+        self.body
+    }
+
+    /// The head as some backend would get it from an untrusted client: for fuzzing.
+    #[doc(hidden)]
+    pub fn as_sent_for_test(&self) -> Vec<u8> {
+        use super::encode::{Destination, Forwarding, request};
+        let forwarding =
+            Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
+        let mut out = Vec::new();
+        request(&mut out, self, &forwarding, Destination { path_prefix: "", authority: "backend.test" });
+        out
     }
 
     /// Bytes of the method.

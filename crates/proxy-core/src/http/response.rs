@@ -69,6 +69,16 @@ impl ResponseHead {
         Ok(lengths)
     }
 
+    /// Its status, 100 to 599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// How long the body is.
+    pub fn body_length(&self) -> Length {
+        self.body
+    }
+
     /// 1xx, but for 101 which ends the talk of HTTP.
     pub(crate) fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
