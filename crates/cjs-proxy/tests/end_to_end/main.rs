@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_backends;
 mod connections;
 mod fields;
 mod framing;
+mod hostile;

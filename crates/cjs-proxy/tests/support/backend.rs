@@ -25,7 +25,7 @@ struct Seen {
 
 struct Connection {
     bytes: Arc<Mutex<Vec<u8>>>,
-    stream: TcpStream,
+    stream: Option<TcpStream>,
     ended: Arc<Mutex<bool>>,
 }
 
@@ -50,6 +50,7 @@ pub(crate) struct Peer {
     /// Place among the connections of its backend, from 0.
     pub(crate) number: usize,
     seen: Arc<Seen>,
+    resets: bool,
 }
 
 impl Backend {
@@ -72,8 +73,8 @@ impl Backend {
                 let script = Arc::clone(&script);
                 std::thread::spawn(move || {
                     script(&mut peer);
+                    peer.close();
                     *ended.lock().unwrap() = true;
-                    let _ = peer.wire.stream.shutdown(Shutdown::Both);
                 });
             }
         });
@@ -171,8 +172,8 @@ impl Backend {
 
     /// Closes every connection there is.
     pub(crate) fn hang_up(&self) {
-        for connection in self.seen.connections.lock().unwrap().iter() {
-            let _ = connection.stream.shutdown(Shutdown::Both);
+        for stream in self.seen.connections.lock().unwrap().iter().flat_map(|connection| &connection.stream) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
@@ -193,8 +194,8 @@ impl Seen {
         let mut connections = self.connections.lock().unwrap();
         let number = connections.len();
         let bytes = Arc::clone(&wire.record);
-        connections.push(Connection { bytes, stream: kept, ended: Arc::clone(&ended) });
-        (Peer { wire, number, seen: Arc::clone(self) }, ended)
+        connections.push(Connection { bytes, stream: Some(kept), ended: Arc::clone(&ended) });
+        (Peer { wire, number, seen: Arc::clone(self), resets: false }, ended)
     }
 }
 
@@ -236,6 +237,21 @@ impl Peer {
     /// Waits until the proxy closes.
     pub(crate) fn hold(&mut self) {
         self.wire.rest();
+    }
+
+    /// Closes with a reset as soon as the script ends.
+    pub(crate) fn reset(&mut self) {
+        self.resets = true;
+    }
+
+    fn close(self) {
+        if !self.resets {
+            let _ = self.wire.stream.shutdown(Shutdown::Both);
+            return;
+        }
+        // A reset is sent when the last handle is closed.
+        self.seen.connections.lock().unwrap()[self.number].stream = None;
+        SockRef::from(&self.wire.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     pub(crate) fn finish(&mut self) {
