@@ -10,3 +10,6 @@ mod connections;
 mod fields;
 mod framing;
 mod hostile;
+mod retries;
+mod routing;
+mod timeouts;

@@ -122,6 +122,15 @@ impl Client {
         self
     }
 
+    /// Whether something has come, or the connection has ended.
+    pub(crate) fn has_news(&self) -> bool {
+        let stream = &self.wire.stream;
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Leaves without a word: the proxy gets a reset.
     pub(crate) fn reset(self) {
         SockRef::from(&self.wire.stream).set_linger(Some(Duration::ZERO)).unwrap();
