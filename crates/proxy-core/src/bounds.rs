@@ -27,6 +27,9 @@ pub(crate) const HOST_BYTES: usize = 261;
 pub(crate) const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of a request body held so that another backend can be tried with it.
 pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
+/// Bytes of a request body that are still waited for when its response is already complete. A connection with
+/// more to come is closed instead: the client would send it for nothing.
+pub(crate) const UNREAD_BODY_BYTES: u64 = 256 * 1024;
 /// Interim (1xx) answers to one request. More is a backend in a loop.
 pub(crate) const INTERIM_RESPONSES: u32 = 32;
 /// Idle backend connections per core over all backends; the oldest of the busiest stack goes first.

@@ -25,6 +25,6 @@ mod tests {
     #[test]
     fn writes_the_time_as_nginx_does() {
         assert_eq!(super::log_time(0), "01/Jan/1970:00:00:00 +0000");
-        assert_eq!(super::log_time(1_795_401_000), "22/Nov/2026:22:30:00 +0000");
+        assert_eq!(super::log_time(1_795_386_600), "22/Nov/2026:22:30:00 +0000");
     }
 }

@@ -1,6 +1,7 @@
 //! What all exchanges of one core share. Nothing of it is shared with another core.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -30,6 +31,21 @@ pub(crate) struct Core {
     pub(crate) draining: Cell<bool>,
     pub(crate) connections: Connections,
     pub(crate) complaints: Complaints,
+    /// Whether the operator has been told of forwarding fields that are not believed.
+    pub(crate) untrusted_mentioned: Cell<bool>,
+}
+
+impl Core {
+    /// Says once that a peer sends forwarding fields and is not trusted: behind a load balancer that is a mistake
+    /// in the configuration.
+    pub(crate) fn mention_untrusted(&self, peer: IpAddr) {
+        if !self.untrusted_mentioned.replace(true) {
+            log::warn!(
+                "{peer} sends X-Forwarded-For and is not believed; if it is a proxy of yours, add it to \
+                 server.trustedProxies (said once)"
+            );
+        }
+    }
 }
 
 /// How long a backend may take, in ticks.

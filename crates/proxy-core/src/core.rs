@@ -84,8 +84,10 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
         start.inbox.run(is_epoll, move |message| take_message(&core, &stop, message))
     };
     let inbox = monoio::spawn(inbox);
+    let ready = start.ready;
     // A supervisor that has ended needs no telling.
-    let _ = start.ready.send(driver);
+    let _ = ready.send(driver);
+    drop(ready);
     live(&core, &accepting).await;
     core.router.stop();
     routes.await;
@@ -143,6 +145,7 @@ fn build(
         draining: Cell::new(false),
         connections: Connections::default(),
         complaints: Complaints::default(),
+        untrusted_mentioned: Cell::new(false),
         settings,
     }
 }
@@ -168,8 +171,8 @@ async fn contain_panic(connection: impl Future<Output = ()>) {
     }
 }
 
-/// Takes in what the supervisor says. `false`: nothing more is to be read.
-fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) -> bool {
+/// Takes in what the supervisor says.
+fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) {
     match message {
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
@@ -182,7 +185,6 @@ fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message
             core.connector.pool.clear_idle();
         }
     }
-    true
 }
 
 /// The core's pulse: time-outs, log, upkeep. Ends when the core is drained.

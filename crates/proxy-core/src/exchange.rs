@@ -10,7 +10,7 @@ use redis_router::{Backend, Cached, Frontend};
 use smallvec::SmallVec;
 
 use crate::access_log::{Entry, RequestLine};
-use crate::bounds::INTERIM_RESPONSES;
+use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
 use crate::buffer::Buffer;
 use crate::context::Core;
 use crate::deadline::{Deadline, Ticks};
@@ -72,14 +72,14 @@ struct Exchange<'a> {
     sent: bool,
     status: u16,
     asked_backend_at: Option<Instant>,
-    backend_time: Duration,
+    backend_answered_at: Option<Instant>,
 }
 
-/// Serves the request whose head was `read`, and logs it.
+/// Serves the request whose first byte came when it `started` and whose head was `read`, and logs it.
 pub(crate) async fn run(
     core: &Core,
     client: &Client,
-    request: &RequestHead,
+    (request, started): (&RequestHead, Instant),
     read: Result<(), Failure>,
     mut downstream: Downstream<'_>,
 ) -> Ending {
@@ -87,12 +87,12 @@ pub(crate) async fn run(
         core,
         client,
         request,
-        started: clock::now(),
+        started,
         frontend: None,
         sent: false,
         status: CLIENT_LEFT,
         asked_backend_at: None,
-        backend_time: Duration::ZERO,
+        backend_answered_at: None,
     };
     let served = match read {
         Ok(()) => exchange.serve(&mut downstream).await,
@@ -123,7 +123,7 @@ impl Exchange<'_> {
         }
         self.asked_backend_at = Some(clock::now());
         let outcome = self.ask_backends(downstream, &frontend, &mut held).await;
-        self.backend_time = self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at);
+        self.backend_answered_at = Some(clock::now());
         outcome
     }
 
@@ -155,16 +155,13 @@ impl Exchange<'_> {
             let Some(backend) = pick::pick(&frontend.backends, &tried, fastrand::u64(..)) else { break };
             tried.push(backend.index);
             match self.ask(downstream, backend, held).await {
-                Err(failure) if failure.is_backends() => {
-                    self.core
-                        .complaints
-                        .log(format_args!("frontend {}, backend {}: {failure}", frontend.key, backend.url));
-                    if !self.is_replayable(held) {
-                        return Err(failure);
-                    }
-                    last = failure;
-                }
+                Err(failure) if failure.is_backends() => last = failure,
                 outcome => return outcome,
+            }
+            let (frontend, url) = (&frontend.key, &backend.url);
+            self.core.complaints.log(format_args!("frontend {frontend}, backend {url}: {last}"));
+            if !self.is_replayable(held) {
+                break;
             }
         }
         Err(last)
@@ -199,14 +196,16 @@ impl Exchange<'_> {
         downstream: &mut Downstream<'_>,
         backend: &Backend,
         held: &mut HeldBody,
-        mut upstream: Upstream,
+        mut upstream: Box<Upstream>,
     ) -> Result<Ending, Failure> {
         self.send_request(&mut upstream, backend, held).await?;
-        let mut head = ResponseHead::default();
+        let mut head = std::mem::take(&mut upstream.head);
         match self.converse(downstream, held, &mut upstream, &mut head).await? {
             Talk::Switch => self.switch_protocols(downstream, upstream, &head).await,
             Talk::Answered { persistence, uploaded } => {
-                if uploaded && head.persistent() {
+                let is_reusable = uploaded && head.persistent();
+                upstream.head = head;
+                if is_reusable {
                     self.keep(upstream);
                 }
                 Ok(if uploaded { ending_of(persistence) } else { Ending::Close })
@@ -245,17 +244,22 @@ impl Exchange<'_> {
                 Err(Failure::BackendInvalid(Fault::Status))
             };
         }
-        let persistence =
-            out.persistence(head, request.persistent() && !core.draining.get() && upload.is_done());
+        let can_finish = upload.is_done() || is_soon_read(request);
+        let persistence = out.persistence(head, request.persistent() && !core.draining.get() && can_finish);
         let relaying = relay_response(core, messages, out, head, persistence);
         match upload.during(relaying, Result::is_err).await {
-            Some(Ok(())) => Ok(Talk::Answered { persistence, uploaded: upload.is_done() }),
-            Some(Err(Broken::Client)) => Ok(Talk::Broken),
+            Some(Ok(())) => {}
+            Some(Err(Broken::Client)) => return Ok(Talk::Broken),
             Some(Err(Broken::Backend)) | None => {
                 out.abort();
-                Ok(Talk::Broken)
+                return Ok(Talk::Broken);
             }
         }
+        // A backend may answer before it has read all; the client goes on sending what it announced.
+        if persistence == Persistence::KeepAlive {
+            upload.finish().await;
+        }
+        Ok(Talk::Answered { persistence, uploaded: matches!(upload.into_outcome(), Some(Ok(()))) })
     }
 
     /// Sends the head together with what is held of the body, in one write.
@@ -265,6 +269,9 @@ impl Exchange<'_> {
         backend: &Backend,
         held: &HeldBody,
     ) -> Result<(), Failure> {
+        if !self.client.trusted && !self.request.forwarded_for.is_empty() {
+            self.core.mention_untrusted(self.client.address);
+        }
         let mut out = upstream.take_scratch();
         let forwarding = Forwarding {
             peer: &self.client.address_text,
@@ -294,10 +301,10 @@ impl Exchange<'_> {
     async fn switch_protocols(
         &mut self,
         downstream: &mut Downstream<'_>,
-        upstream: Upstream,
+        upstream: Box<Upstream>,
         head: &ResponseHead,
     ) -> Result<Ending, Failure> {
-        let Upstream { mut messages, mut write, permit, .. } = upstream;
+        let Upstream { mut messages, mut write, permit, .. } = *upstream;
         drop(permit);
         let bytes = &messages.buffered()[..head.length];
         downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close });
@@ -315,7 +322,7 @@ impl Exchange<'_> {
     }
 
     /// Puts the connection back for the next request.
-    fn keep(&self, mut upstream: Upstream) {
+    fn keep(&self, mut upstream: Box<Upstream>) {
         let is_clean = upstream.messages.buffered().is_empty();
         if is_clean && self.core.settings.upstream.keep_alive && !self.core.draining.get() {
             upstream.messages.start_early();
@@ -373,6 +380,8 @@ impl Exchange<'_> {
                 Version::Http11 => "HTTP/1.1",
             },
         });
+        // Where a backend answered, its answer's end is the exchange's end.
+        let ended = self.backend_answered_at.unwrap_or_else(clock::now);
         let entry = Entry {
             client: self.logged_client(),
             time: &self.core.log_time.borrow(),
@@ -382,8 +391,8 @@ impl Exchange<'_> {
             referer: request.referer.within(bytes),
             user_agent: request.user_agent.within(bytes),
             vhost: self.frontend.as_ref().map_or("", |frontend| &frontend.identifier),
-            total: clock::now() - self.started,
-            backend: self.backend_time,
+            total: ended - self.started,
+            backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
         };
         log.write(&entry);
     }
@@ -407,6 +416,12 @@ fn ending_of(persistence: Persistence) -> Ending {
         Persistence::KeepAlive => Ending::Continue,
         Persistence::Close => Ending::Close,
     }
+}
+
+/// Whether what may still come of the request's body is short and sure to come, so that the connection can go on
+/// even though the response is first.
+fn is_soon_read(request: &RequestHead) -> bool {
+    matches!(request.body, Length::Bytes(bytes) if bytes <= UNREAD_BODY_BYTES) && !request.expects_continue
 }
 
 /// The failure of an upload that made its response pointless.

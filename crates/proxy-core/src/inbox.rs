@@ -59,20 +59,15 @@ pub(crate) fn inbox() -> io::Result<(Outbox, Inbox)> {
 }
 
 impl Inbox {
-    /// Hands each message to `handle` as it comes, until `handle` says that it was the last or every outer end is
-    /// gone. To be run on the core.
-    pub(crate) async fn run(self, is_epoll: bool, mut handle: impl FnMut(Message) -> bool) -> io::Result<()> {
+    /// Hands each message to `handle` as it comes, until every outer end is gone. To be run on the core.
+    pub(crate) async fn run(self, is_epoll: bool, mut handle: impl FnMut(Message)) -> io::Result<()> {
         self.wake.set_nonblocking(is_epoll)?;
         let mut wake = UnixStream::from_std(self.wake)?;
         let mut bytes = vec![0; 64];
         loop {
             let (read, buffer) = wake.read(bytes).await;
             bytes = buffer;
-            for message in self.messages.try_iter() {
-                if !handle(message) {
-                    return Ok(());
-                }
-            }
+            self.messages.try_iter().for_each(&mut handle);
             if read? == 0 {
                 return Ok(());
             }

@@ -94,17 +94,22 @@ impl Output {
                 Message::End => return,
                 Message::Reopen => self.reopen(),
                 Message::Lines(mut lines, give_back) => {
-                    let written = self.write(&lines);
-                    if let (Err(error), false) = (&written, failing) {
-                        log::error!("cannot write the access log: {error}; lines are lost until it can");
-                    }
-                    failing = written.is_err();
+                    failing = self.write_batch(&lines, failing);
                     lines.clear();
                     // A core that has ended wants nothing back.
                     let _ = give_back.try_send(lines);
                 }
             }
         }
+    }
+
+    /// Writes a batch; says so where it cannot and could before. Returns whether it failed.
+    fn write_batch(&mut self, lines: &[u8], was_failing: bool) -> bool {
+        let written = self.write(lines);
+        if let (Err(error), false) = (&written, was_failing) {
+            log::error!("cannot write the access log: {error}; lines are lost until it can");
+        }
+        written.is_err()
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {

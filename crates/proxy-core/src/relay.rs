@@ -107,27 +107,18 @@ impl Upload<'_> {
     /// # Errors
     /// [`Failure::ClientTimeout`], [`Failure::ClientGone`] and [`Failure::Client`] are the client's. A backend
     /// that takes no more is no error here: it may have answered already.
-    pub(crate) async fn run(self, body: &mut RequestBody<'_>, write: &mut WriteHalf) -> Result<(), Failure> {
+    pub(crate) async fn run(
+        mut self,
+        body: &mut RequestBody<'_>,
+        write: &mut WriteHalf,
+    ) -> Result<(), Failure> {
         let mut patience = self.first_patience;
         let mut taken = true;
         loop {
             let part = body.part(patience).await?;
             patience = self.client_patience;
-            let (out, is_end) = match part {
-                Part::Data(mut data) => {
-                    self.held.keep(&data, self.keep);
-                    if self.chunked {
-                        data.wrap_as_chunk();
-                    }
-                    (data, false)
-                }
-                Part::End(trailers) => {
-                    let mut out = Vec::new();
-                    append_end(&mut out, self.chunked, &trailers);
-                    self.held.end = Some(trailers);
-                    (Buffer::from_vec(out, 0), true)
-                }
-            };
+            let is_end = matches!(part, Part::End(_));
+            let out = self.framed(part);
             // A backend that takes no more gets no more; the client may finish what it began.
             let buffer = if taken {
                 let (sent, buffer) = write.write_all(out, self.backend_patience).await;
@@ -142,6 +133,25 @@ impl Upload<'_> {
             }
             if is_end {
                 return Ok(());
+            }
+        }
+    }
+
+    /// The part as the backend gets it; what is worth keeping of it is kept.
+    fn framed(&mut self, part: Part) -> Buffer {
+        match part {
+            Part::Data(mut data) => {
+                self.held.keep(&data, self.keep);
+                if self.chunked {
+                    data.wrap_as_chunk();
+                }
+                data
+            }
+            Part::End(trailers) => {
+                let mut out = Vec::new();
+                append_end(&mut out, self.chunked, &trailers);
+                self.held.end = Some(trailers);
+                Buffer::from_vec(out, 0)
             }
         }
     }
@@ -178,6 +188,11 @@ impl<'a, F: Future> Beside<'a, F> {
             }
         })
         .await
+    }
+
+    /// Waits until the work is done.
+    pub(crate) async fn finish(&mut self) {
+        self.during(std::future::pending::<()>(), |_| true).await;
     }
 
     /// What the work came to; `None`: it is not done.

@@ -62,8 +62,8 @@ pub const BACKOFF_MAX_MS: u64 = 1_000;
 /// After a reconnect old answers are served that long while they are read again in the background.
 pub const RECHECK_MS: u64 = 1_000;
 
-/// Age at which a row is read again where the store pushes no changes.
-pub const POLLED_AGE_MAX: Duration = Duration::from_millis(1_000);
+/// Age at which a row is read again where the store pushes no changes and nothing else is set.
+pub const POLLED_AGE: Duration = Duration::from_millis(1_000);
 
 /// Rows looked at for one eviction, so that it costs the same in any cache.
 pub const SWEEP_MAX: usize = 64;
@@ -73,4 +73,4 @@ pub const COMPLAINTS_MAX: usize = 1_024;
 
 const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);
 const _: () = assert!(REPLY_BYTES_MAX >= 4 * BACKENDS_MAX * URL_BYTES_MAX);
-const _: () = assert!(POLLED_AGE_MAX.as_millis() as u64 > TICK_MS);
+const _: () = assert!(POLLED_AGE.as_millis() as u64 > TICK_MS);

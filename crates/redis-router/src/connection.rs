@@ -154,7 +154,7 @@ impl Connection {
         let mut waiters = self.waiters.borrow_mut();
         let Some(first) = waiters.front_mut() else {
             drop(waiters);
-            return self.close(format!("it sent an answer to no question: {value:?}"));
+            return self.close("it sent an answer to no question".into());
         };
         first.replies.push(value);
         first.missing -= 1;

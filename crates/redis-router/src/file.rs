@@ -232,6 +232,12 @@ mod tests {
     }
 
     #[test]
+    fn crosses_threads() {
+        fn check<T: Send + Sync>() {}
+        check::<Table>();
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let table = [
             ("", "not a route table"),

@@ -70,9 +70,11 @@ pub(crate) fn read_swap_count(reply: &Value) -> Option<u64> {
     Some(line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0))
 }
 
-/// An error reply in the server's words.
+/// An error reply in the server's words, without the arguments it may quote: a password can be among them.
 pub(crate) fn text_of(error: &ServerError) -> String {
-    format!("{} {}", error.code(), error.details().unwrap_or_default())
+    let details = error.details().unwrap_or_default();
+    let details = details.split_once(", with args beginning with").map_or(details, |(text, _)| text);
+    format!("{} {details}", error.code())
 }
 
 /// Speaks RESP3 from here on; `Some` says why that is not to be had.
@@ -158,7 +160,15 @@ fn explain(error: &ServerError, settings: &RedisSettings) -> String {
 mod tests {
     use redis::Value;
 
-    use super::read_swap_count;
+    use super::{read_swap_count, server_error, text_of};
+
+    #[test]
+    fn quoted_arguments_are_left_out() {
+        let wire =
+            b"-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'secret' \r\n";
+        let error = server_error(redis::parse_redis_value(wire).unwrap()).unwrap();
+        assert_eq!(text_of(&error), "ERR unknown command 'HELLO'");
+    }
 
     #[test]
     fn swap_count_in_info() {

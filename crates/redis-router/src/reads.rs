@@ -1,6 +1,6 @@
 //! Reading a host's row from Redis: one pipeline of its candidates, shared by everyone who waits for that host.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -19,17 +19,10 @@ use crate::table::Answer;
 use crate::tracking::Since;
 
 /// The reads under way, at most one a host.
-#[derive(Default)]
 pub(crate) struct Reads {
+    store: Rc<Store>,
     by_host: RefCell<HashMap<Rc<str>, Rc<Read>, foldhash::fast::RandomState>>,
     all_ended: Bell,
-}
-
-impl Reads {
-    /// Waits until no read is under way.
-    pub(crate) async fn all_ended(&self) {
-        self.all_ended.until_true(|| self.by_host.borrow().is_empty()).await;
-    }
 }
 
 /// One read and those who wait for it.
@@ -54,11 +47,20 @@ impl Read {
     }
 }
 
-impl Store {
+impl Reads {
+    pub(crate) fn new(store: Rc<Store>) -> Reads {
+        Reads { store, by_host: RefCell::default(), all_ended: Bell::default() }
+    }
+
+    /// Waits until no read is under way.
+    pub(crate) async fn all_ended(&self) {
+        self.all_ended.until_true(|| self.by_host.borrow().is_empty()).await;
+    }
+
     /// The read of `host` that is under way, or a new one.
     pub(crate) fn read_of(self: &Rc<Self>, host: &str) -> Result<Rc<Read>, Unavailable> {
-        let mut reads = self.reads.by_host.borrow_mut();
-        let busy = || Unavailable::Busy { server: self.settings.server.clone() };
+        let mut reads = self.by_host.borrow_mut();
+        let busy = || Unavailable::Busy { server: self.store.settings.server.clone() };
         if let Some(read) = reads.get(host) {
             return if read.ended.waiters() < WAITERS_MAX { Ok(read.clone()) } else { Err(busy()) };
         }
@@ -76,44 +78,45 @@ impl Store {
 
     async fn carry_out(self: Rc<Self>, read: Rc<Read>) {
         let outcome = self.read_row(&read.host).await;
-        self.reads.by_host.borrow_mut().remove(&read.host);
+        self.by_host.borrow_mut().remove(&read.host);
         read.outcome.replace(Some(outcome));
         read.ended.ring();
-        self.reads.all_ended.ring();
+        self.all_ended.ring();
     }
 
     /// Reads until no key was written between sending and answer. After `REREADS_MAX` repeats the last answer is given,
     /// and its row, being marked already, is read again for the next request.
     async fn read_row(&self, host: &Rc<str>) -> Outcome {
+        let store = &*self.store;
         let keys: Vec<String> =
-            candidates(host).map(|candidate| format!("{}{candidate}", self.list_prefix)).collect();
-        let last = Cell::new(None);
+            candidates(host).map(|candidate| format!("{}{candidate}", store.list_prefix)).collect();
+        let mut last = None;
         for _ in 0..=REREADS_MAX {
-            let Some(InUse { connection, age_max_ms }) = self.in_use() else { return Outcome::Lost };
-            let sent_ms = self.clock.refresh();
-            let moment = self.tracking.moment(keys.iter().map(String::as_str));
+            let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Outcome::Lost };
+            let sent_ms = store.clock.refresh();
+            let moment = store.tracking.moment(keys.iter().map(String::as_str));
             let Ok(replies) = connection.call(pipeline(&keys)).await else { return Outcome::Lost };
-            let found = match Found::among(&keys, replies, &self.complaints) {
+            let found = match Found::among(&keys, replies, &store.complaints) {
                 Ok(found) => found,
                 Err(reason) => return Outcome::Refused(reason),
             };
             let stamp = moment.stamp(found.keys_read);
             let lives_ms = found.lives_ms.min(age_max_ms);
             let answer = found.list.map(|list| self.frontend(&keys[found.keys_read - 1], &list));
-            let answer = self.rows.borrow_mut().put(host, answer, stamp, sent_ms.saturating_add(lives_ms));
-            if self.tracking.since(&stamp) != Since::Push {
+            store.rows.borrow_mut().put(host, answer.clone(), stamp, sent_ms.saturating_add(lives_ms));
+            if store.tracking.since(&stamp) != Since::Push {
                 return Outcome::Answer(answer);
             }
-            last.set(Some(answer));
+            last = answer;
         }
-        Outcome::Answer(last.take().flatten())
+        Outcome::Answer(last)
     }
 
     fn frontend(&self, key: &str, list: &[Vec<u8>]) -> Rc<Frontend> {
-        let key = key.strip_prefix(self.list_prefix.as_str()).unwrap_or(key);
+        let key = key.strip_prefix(self.store.list_prefix.as_str()).unwrap_or(key);
         let frontend = Frontend::from_list(key, list);
-        self.complaints.invalid_backends(&frontend);
-        Rc::new(frontend)
+        self.store.complaints.invalid_backends(&frontend);
+        self.store.frontends.intern(frontend)
     }
 }
 
@@ -150,7 +153,7 @@ impl Found {
                     continue;
                 }
                 Some(Value::ServerError(error)) => return Err(text_of(&error)),
-                other => return Err(format!("LRANGE was answered with {other:?}")),
+                _ => return Err("LRANGE was answered with no list".into()),
             };
             if list.is_empty() {
                 continue;
@@ -160,7 +163,7 @@ impl Found {
                 // -2: it expired between the two commands.
                 Some(Value::Int(left_ms)) => u64::try_from(left_ms).unwrap_or(0).saturating_sub(TICK_MS),
                 Some(Value::ServerError(error)) => return Err(text_of(&error)),
-                other => return Err(format!("PTTL was answered with {other:?}")),
+                _ => return Err("PTTL was answered with no number".into()),
             };
             let list = list.into_iter().map(bytes_of).collect();
             return Ok(Found { list: Some(list), keys_read: index + 1, lives_ms });

@@ -11,6 +11,7 @@ use crate::dial::Dialer;
 use crate::error::Unavailable;
 use crate::file::{CoreTable, Table};
 use crate::frontend::Frontend;
+use crate::look_up::LookUp;
 use crate::source::{CacheSettings, RedisSettings};
 use crate::store::{Store, StoreState};
 use crate::table::Answer;
@@ -24,7 +25,7 @@ pub struct Router {
 
 #[derive(Clone)]
 enum Routes {
-    Redis(Rc<Store>),
+    Redis(Rc<LookUp>),
     Table(Rc<RefCell<CoreTable>>),
 }
 
@@ -48,7 +49,7 @@ impl From<Answer> for Cached {
 impl Router {
     /// Routes of a Redis server. Nothing is known before `run` has connected.
     pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
-        Router { routes: Routes::Redis(Rc::new(Store::new(settings, cache))) }
+        Router { routes: Routes::Redis(Rc::new(LookUp::new(Store::new(settings, cache)))) }
     }
 
     /// Routes of a table.
@@ -59,15 +60,16 @@ impl Router {
     /// Keeps the connection to the store up until `stop`; ends only when every task and read it started has ended. Run it
     /// once, on the runtime (with timers) that the look-ups run on. For a table it returns at once.
     pub async fn run<D: Dialer>(&self, dialer: D) {
-        if let Routes::Redis(store) = &self.routes {
-            upkeep::keep(store, &dialer).await;
+        if let Routes::Redis(look_up) = &self.routes {
+            upkeep::keep(&look_up.store, &dialer).await;
+            look_up.reads.all_ended().await;
         }
     }
 
     /// Ends `run`, and the look-ups that wait. What is known can still be looked up. For good.
     pub fn stop(&self) {
-        if let Routes::Redis(store) = &self.routes {
-            store.stop();
+        if let Routes::Redis(look_up) = &self.routes {
+            look_up.store.stop();
         }
     }
 
@@ -77,7 +79,7 @@ impl Router {
     pub fn cached(&self, host: &str) -> Cached {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Cached::NoFrontend,
-            Routes::Redis(store) => store.answer_now(host).map_or(Cached::Unknown, Cached::from),
+            Routes::Redis(look_up) => look_up.answer_now(host).map_or(Cached::Unknown, Cached::from),
             Routes::Table(table) => table.borrow().find(host).cloned().into(),
         }
     }
@@ -89,7 +91,7 @@ impl Router {
     pub async fn find(&self, host: &str) -> Result<Option<Rc<Frontend>>, Unavailable> {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Ok(None),
-            Routes::Redis(store) => store.find(host).await,
+            Routes::Redis(look_up) => look_up.find(host).await,
             Routes::Table(table) => Ok(table.borrow().find(host).cloned()),
         }
     }
@@ -107,7 +109,7 @@ impl Router {
     /// Where the connection to the store stands.
     pub fn state(&self) -> StoreState {
         match &self.routes {
-            Routes::Redis(store) => store.state(),
+            Routes::Redis(look_up) => look_up.store.state(),
             Routes::Table(_) => StoreState::Table,
         }
     }

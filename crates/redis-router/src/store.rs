@@ -12,14 +12,14 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::bell::Bell;
-use crate::bounds::{POLLED_AGE_MAX, RECHECK_MS, STORE_WAIT, WAITERS_MAX};
+use crate::bounds::{POLLED_AGE, RECHECK_MS, WAITERS_MAX};
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
 use crate::error::Unavailable;
 use crate::handshake::Mode;
+use crate::interned::Interned;
 use crate::keys::list_prefix;
-use crate::reads::{Outcome, Reads};
 use crate::source::{CacheSettings, RedisSettings};
 use crate::table::{Answer, Rows};
 use crate::tracking::{Since, Tracking};
@@ -31,7 +31,7 @@ pub(crate) struct Store {
     pub(crate) clock: Clock,
     pub(crate) tracking: Tracking,
     pub(crate) rows: RefCell<Rows>,
-    pub(crate) reads: Reads,
+    pub(crate) frontends: Interned,
     pub(crate) complaints: Complaints,
     polled_age_ms: u64,
     link: RefCell<LinkState>,
@@ -88,13 +88,13 @@ pub(crate) enum Look {
 
 impl Store {
     pub(crate) fn new(settings: RedisSettings, cache: CacheSettings) -> Store {
-        let polled_age = cache.max_age.unwrap_or(POLLED_AGE_MAX).min(POLLED_AGE_MAX);
+        let polled_age = cache.max_age.unwrap_or(POLLED_AGE);
         Store {
             list_prefix: list_prefix(&settings.prefix),
             clock: Clock::new(),
             tracking: Tracking::new(cache.rows),
             rows: RefCell::new(Rows::new(cache.rows)),
-            reads: Reads::default(),
+            frontends: Interned::default(),
             complaints: Complaints::default(),
             polled_age_ms: polled_age.as_millis() as u64,
             link: RefCell::new(LinkState::Connecting),
@@ -106,34 +106,8 @@ impl Store {
         }
     }
 
-    /// What can be answered without waiting; an ageing answer is read again in the background.
-    pub(crate) fn answer_now(self: &Rc<Self>, host: &str) -> Option<Answer> {
-        let look = self.look(host);
-        match look {
-            Look::Fresh(answer) => Some(answer),
-            Look::Ageing(answer) => {
-                if self.in_use().is_some() {
-                    // Where no further read may start now, a later request starts it.
-                    let _ = self.read_of(host);
-                }
-                Some(answer)
-            }
-            Look::Stale(answer) => self.in_use().is_none().then_some(answer),
-            Look::Unknown => None,
-        }
-    }
-
-    /// Asks the store; what is known from before stands in for an answer that does not come.
-    pub(crate) async fn find(self: &Rc<Self>, host: &str) -> Result<Answer, Unavailable> {
-        if let Some(answer) = self.answer_now(host) {
-            return Ok(answer);
-        }
-        let outcome = monoio::time::timeout(STORE_WAIT, self.ask(host)).await;
-        let slow = || Err(Unavailable::Slow { server: self.settings.server.clone() });
-        outcome.unwrap_or_else(|_| slow()).or_else(|unavailable| self.known(host).ok_or(unavailable))
-    }
-
-    fn look(&self, host: &str) -> Look {
+    /// What the rows say of `host`.
+    pub(crate) fn look(&self, host: &str) -> Look {
         let rows = self.rows.borrow();
         let Some(row) = rows.get(host) else { return Look::Unknown };
         let (answer, now_ms) = (row.answer.clone(), self.clock.now_ms());
@@ -147,28 +121,13 @@ impl Store {
         }
     }
 
-    fn known(&self, host: &str) -> Option<Answer> {
+    /// The last answer for `host`, whatever happened since.
+    pub(crate) fn known(&self, host: &str) -> Option<Answer> {
         self.rows.borrow().get(host).map(|row| row.answer.clone())
     }
 
-    /// Reads once more where the connection is lost under the read and another is being made.
-    async fn ask(self: &Rc<Self>, host: &str) -> Result<Answer, Unavailable> {
-        for _ in 0..2 {
-            self.attempt_ended().await?;
-            let read = self.read_of(host)?;
-            match read.outcome().await {
-                Outcome::Answer(answer) => return Ok(answer),
-                Outcome::Refused(reason) => {
-                    return Err(Unavailable::Refused { server: self.settings.server.clone(), reason });
-                }
-                Outcome::Lost => {}
-            }
-        }
-        Err(self.away("the connection was lost twice".into()))
-    }
-
     /// Waits while a first attempt to connect is under way.
-    async fn attempt_ended(&self) -> Result<(), Unavailable> {
+    pub(crate) async fn attempt_ended(&self) -> Result<(), Unavailable> {
         if self.link_changed.waiters() >= WAITERS_MAX {
             return Err(Unavailable::Busy { server: self.settings.server.clone() });
         }
@@ -180,7 +139,7 @@ impl Store {
         ended.await.map_err(|reason| self.away(reason))
     }
 
-    fn away(&self, reason: String) -> Unavailable {
+    pub(crate) fn away(&self, reason: String) -> Unavailable {
         Unavailable::Away { server: self.settings.server.clone(), reason }
     }
 
@@ -211,6 +170,11 @@ impl Store {
         self.up_since_ms.set(self.clock.refresh());
         let pushes = matches!(mode, Mode::Tracking { .. });
         self.change_link(LinkState::Up { connection: connection.clone(), pushes });
+    }
+
+    /// Milliseconds since the last handshake was done.
+    pub(crate) fn up_for_ms(&self) -> u64 {
+        self.clock.refresh().saturating_sub(self.up_since_ms.get())
     }
 
     pub(crate) fn link_lost(&self) {

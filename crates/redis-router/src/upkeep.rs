@@ -12,7 +12,7 @@ use crate::dial::Dialer;
 use crate::handshake::{Mode, greet, read_swap_count, swap_count};
 use crate::store::{Store, StoreState};
 
-/// Works until the store is stopped; then every task and read has ended.
+/// Works until the store is stopped; then every task it started has ended.
 pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     let ticking = monoio::spawn(tick(store.clone()));
     let mut log = ChangeLog { store: store.clone(), said: Vec::new() };
@@ -20,15 +20,16 @@ pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     while !store.is_stopped() {
         match attempt(store, dialer, &mut log).await {
             Ended::Stopped => break,
-            Ended::Lost(reason) => {
+            Ended::Lost { reason, lived_ms } => {
                 store.link_lost();
                 log.lost(&reason);
-                pause_ms = BACKOFF_MIN_MS;
+                // A server that drops us again and again is given longer and longer rests.
+                pause_ms = if lived_ms >= BACKOFF_MAX_MS { BACKOFF_MIN_MS } else { longer(pause_ms) };
             }
             Ended::Failed(reason) => {
                 store.link_failed(&reason);
                 log.failed(reason);
-                pause_ms = (2 * pause_ms).clamp(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+                pause_ms = longer(pause_ms);
             }
         }
         let jittered = Duration::from_millis(fastrand::u64(pause_ms / 2..=pause_ms));
@@ -36,7 +37,10 @@ pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     }
     store.link_failed("stopped");
     ticking.await;
-    store.reads.all_ended().await;
+}
+
+fn longer(pause_ms: u64) -> u64 {
+    (2 * pause_ms).clamp(BACKOFF_MIN_MS, BACKOFF_MAX_MS)
 }
 
 async fn tick(store: Rc<Store>) {
@@ -51,7 +55,10 @@ enum Ended {
     /// Never usable.
     Failed(String),
     /// Was in use.
-    Lost(String),
+    Lost {
+        reason: String,
+        lived_ms: u64,
+    },
     Stopped,
 }
 
@@ -92,7 +99,9 @@ async fn serve(store: &Rc<Store>, connection: &Rc<Connection>, log: &mut ChangeL
     loop {
         connection.closed_within(PING_INTERVAL).await;
         match ping(connection, swaps.is_some()).await {
-            Err(Lost) => return Ended::Lost(connection.reason().to_owned()),
+            Err(Lost) => {
+                return Ended::Lost { reason: connection.reason().to_owned(), lived_ms: store.up_for_ms() };
+            }
             Ok(seen) if seen.is_some() && seen != swaps => {
                 // SWAPDB is pushed by nothing.
                 store.tracking.everything();

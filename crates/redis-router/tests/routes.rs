@@ -2,7 +2,10 @@
 
 mod scene;
 
-use redis_router::{CacheSettings, Cached, Server, StoreState};
+use std::rc::Rc;
+use std::time::Duration;
+
+use redis_router::{CacheSettings, Cached, RedisSettings, Server, StoreState};
 use scene::{
     RedisServer, TcpDialer, UnixDialer, eventually, known, scene, scene_with, served, serves, tracking,
 };
@@ -146,7 +149,10 @@ fn prefix_and_database_count() {
         admin.run("RPUSH frontend:a.tld wrong http://10.0.0.1");
         admin.run("RPUSH staging:frontend:*.tld right http://10.0.0.1");
         serves(&router, "a.tld", "right").await;
-        assert_eq!(&*router.find("a.tld").await.unwrap().unwrap().key, "*.tld");
+        let frontend = router.find("a.tld").await.unwrap().unwrap();
+        assert_eq!(&*frontend.key, "*.tld");
+        let same = router.find("b.tld").await.unwrap().unwrap();
+        assert!(Rc::ptr_eq(&frontend, &same), "hosts under one wildcard share its frontend");
     });
 }
 
@@ -214,9 +220,11 @@ fn without_tracking_routes_are_polled() {
             settings.username = Some("poller".into());
             settings.password = Some("secret".into());
         }
-        scene(settings, TcpDialer, async |router| {
+        let (max_age, max_age_ms) =
+            if option.starts_with("user") { (None, 1_000) } else { (Some(Duration::from_millis(300)), 300) };
+        scene_with(settings, CacheSettings { rows: 100, max_age }, TcpDialer, async |router| {
             let mut admin = server.admin();
-            let polled = StoreState::Polling { max_age_ms: 1_000 };
+            let polled = StoreState::Polling { max_age_ms };
             eventually("routes are polled", async || router.state() == polled).await;
             assert_eq!(served(&router, "a.tld").await, "-");
             assert_eq!(known(&router, "a.tld"), "-");
@@ -242,6 +250,15 @@ fn passwords() {
     away(settings.clone(), "NOAUTH");
     settings.password = Some("wrong".into());
     away(settings.clone(), "redis.username or redis.password is wrong");
+    let limited = "ACL SETUSER limited on >secret ~other* &* +@all";
+    let mut admin = redis::Client::open(format!("redis://:secret@127.0.0.1:{}", server.port)).unwrap();
+    redis::cmd("ACL").arg(limited.split(' ').skip(1).collect::<Vec<_>>()).query::<()>(&mut admin).unwrap();
+    let user = RedisSettings {
+        username: Some("limited".into()),
+        password: Some("secret".into()),
+        ..settings.clone()
+    };
+    away(user, "allow it: ACL SETUSER limited");
     settings.password = Some("secret".into());
     scene(settings, TcpDialer, async |router| {
         tracking(&router).await;

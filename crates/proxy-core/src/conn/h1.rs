@@ -7,6 +7,7 @@ use std::time::Duration;
 use monoio::net::TcpStream;
 
 use crate::bounds::{CLIENT_HEAD_BYTES, LINGER_BYTES, LINGER_SECONDS};
+use crate::clock;
 use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
 use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
@@ -35,10 +36,11 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
             return;
         }
         registration.set_idle(false);
+        let started = clock::now();
         let read = reader.head(&mut request, core.limits).await;
         writer.begin(request.version);
         let downstream = Downstream { body: RequestBody::H1(&mut reader), out: ResponseOut::H1(&mut writer) };
-        let ending = exchange::run(&core, &client, &request, read, downstream).await;
+        let ending = exchange::run(&core, &client, (&request, started), read, downstream).await;
         reader.messages.recycle(std::mem::take(&mut request.bytes));
         if ending == Ending::Close {
             break;

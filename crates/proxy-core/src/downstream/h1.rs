@@ -61,6 +61,7 @@ impl H1Reader {
 
     /// Reads the head whose first byte has arrived. On a fault `head` tells as much as could be read.
     pub(crate) async fn head(&mut self, head: &mut RequestHead, limits: HeadLimits) -> Result<(), Failure> {
+        head.clear();
         let starts_well = self.messages.buffered().first().is_some_and(u8::is_ascii_graphic);
         if !starts_well {
             return Err(Failure::Client(Fault::Malformed));

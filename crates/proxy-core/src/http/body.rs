@@ -88,18 +88,12 @@ impl BodyDecoder {
         while decoded.consumed < bytes.len() && self.state != State::Done {
             let rest = &bytes[decoded.consumed..];
             self.state = match self.state {
-                State::Counted { left } => {
-                    let taken = take(&mut decoded, bytes, left);
-                    if taken == left { State::Done } else { State::Counted { left: left - taken } }
-                }
+                State::Counted { left } => counted(left - take(&mut decoded, bytes, left)),
                 State::Everything => {
                     take(&mut decoded, bytes, u64::MAX);
                     State::Everything
                 }
-                State::Data { left } => {
-                    let taken = take(&mut decoded, bytes, left);
-                    if taken == left { State::DataCr } else { State::Data { left: left - taken } }
-                }
+                State::Data { left } => data(left - take(&mut decoded, bytes, left)),
                 State::Trailer => {
                     decoded.consumed += self.take_trailer(rest)?;
                     self.state
@@ -152,6 +146,14 @@ fn take(decoded: &mut Decoded, bytes: &mut [u8], most: u64) -> u64 {
     }
     decoded.consumed += count;
     count as u64
+}
+
+fn counted(left: u64) -> State {
+    if left == 0 { State::Done } else { State::Counted { left } }
+}
+
+fn data(left: u64) -> State {
+    if left == 0 { State::DataCr } else { State::Data { left } }
 }
 
 fn advance(decoded: &mut Decoded, rest: &[u8]) -> u8 {
@@ -223,8 +225,10 @@ fn keep_trailer_fields(section: &mut Vec<u8>) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
+    type Outcome = (Vec<u8>, Vec<u8>, Vec<u8>, bool);
+
     /// Decodes `pieces` one after the other; the payload, the trailer lines, and what was left over.
-    fn run(length: Length, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>, bool), Fault> {
+    fn run(length: Length, pieces: &[&[u8]]) -> Result<Outcome, Fault> {
         let mut decoder = BodyDecoder::new(length);
         let (mut payload, mut left) = (Vec::new(), Vec::new());
         for piece in pieces {

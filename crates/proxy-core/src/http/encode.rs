@@ -1,8 +1,6 @@
 //! Heads as they go out: the request to a backend, the response to a client. Everything end-to-end keeps its
 //! bytes, order and case; hop-by-hop fields are taken off; the proxy's own fields come last.
 
-use std::fmt::Write as _;
-
 use super::head::{Field, Length, Version};
 use super::headers::{Name, copy_fields, is_nominated};
 use super::request::RequestHead;
@@ -74,10 +72,7 @@ pub(crate) fn request(
     }
     forwarding_fields(out, request, forwarding, host);
     if !keep_request_id {
-        let mut id = String::with_capacity(32);
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{:032x}", forwarding.request_id);
-        line(out, "X-Request-Id", id.as_bytes());
+        line(out, "X-Request-Id", &hex(forwarding.request_id));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -110,6 +105,17 @@ fn forwarding_fields(out: &mut Vec<u8>, request: &RequestHead, forwarding: &Forw
     if !given(Name::ForwardedPort) {
         line(out, "X-Forwarded-Port", itoa::Buffer::new().format(forwarding.port).as_bytes());
     }
+}
+
+/// 32 digits.
+fn hex(id: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(id.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    digits
 }
 
 /// A client's request id is passed on when it is printable and of a sane length.
@@ -182,7 +188,7 @@ fn persistence_line(out: &mut Vec<u8>, client: (Version, Persistence)) {
 }
 
 fn keeps(field: &Field, fields: &[Field], bytes: &[u8], nominates: bool) -> bool {
-    !field.known.is_hop_by_hop() && !(nominates && is_nominated(field, fields, bytes))
+    !(field.known.is_hop_by_hop() || nominates && is_nominated(field, fields, bytes))
 }
 
 fn status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {

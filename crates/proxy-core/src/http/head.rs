@@ -1,6 +1,8 @@
 //! What request and response heads share: finding the head's end without reading a byte twice, fields as
 //! ranges, message lengths.
 
+use std::mem::MaybeUninit;
+
 use super::fault::Fault;
 use super::headers::Name;
 use crate::bounds::HEADER_FIELDS_CEILING;
@@ -94,8 +96,11 @@ impl HeadScan {
             if at == 0 || bytes[at - 1] != b'\r' {
                 return Err(Fault::BareLineEnd);
             }
+            if at >= limit {
+                break;
+            }
             if at - 1 == self.line_start {
-                return if at < limit { Ok(Some(at + 1)) } else { Err(Fault::HeadTooLarge) };
+                return Ok(Some(at + 1));
             }
             self.line_start = at + 1;
         }
@@ -208,9 +213,13 @@ pub(crate) fn parse_error(error: httparse::Error) -> Fault {
     }
 }
 
-/// An uninitialised field table for the parser, on the stack.
-pub(crate) const EMPTY_TABLE: [std::mem::MaybeUninit<httparse::Header<'static>>; HEADER_FIELDS_CEILING] =
-    [const { std::mem::MaybeUninit::uninit() }; HEADER_FIELDS_CEILING];
+/// The parser's field table: uninitialised, on the stack.
+pub(crate) type FieldTable<'a> = [MaybeUninit<httparse::Header<'a>>; HEADER_FIELDS_CEILING];
+
+/// An empty table.
+pub(crate) fn empty_table<'a>() -> FieldTable<'a> {
+    [const { MaybeUninit::uninit() }; HEADER_FIELDS_CEILING]
+}
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +231,8 @@ mod tests {
 
     #[test]
     fn finds_the_end_of_a_head() {
-        let table: [(&[u8], Result<Option<usize>, Fault>); 8] = [
+        type Case = (&'static [u8], Result<Option<usize>, Fault>);
+        let table: [Case; 8] = [
             (b"", Ok(None)),
             (b"GET / HTTP/1.1\r\n", Ok(None)),
             (b"GET / HTTP/1.1\r\n\r", Ok(None)),

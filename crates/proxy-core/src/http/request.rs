@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::head::{
-    ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error,
+    ConnectionOptions, Field, HeadLimits, Length, Lengths, Span, Version, empty_table, parse_error,
 };
 use super::headers::Name;
 use super::host;
@@ -56,7 +56,8 @@ impl RequestHead {
         self.settle_host()
     }
 
-    fn clear(&mut self) {
+    /// Forgets the request; capacity is kept.
+    pub(crate) fn clear(&mut self) {
         let (mut fields, mut host) = (std::mem::take(&mut self.fields), std::mem::take(&mut self.host));
         fields.clear();
         host.clear();
@@ -64,7 +65,7 @@ impl RequestHead {
     }
 
     fn read_lines(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<(), Fault> {
-        let mut table = EMPTY_TABLE;
+        let mut table = empty_table();
         let table = &mut table[..limits.fields.min(crate::bounds::HEADER_FIELDS_CEILING)];
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed.parse_with_uninit_headers(bytes, table).map_err(parse_error);
@@ -150,6 +151,22 @@ impl RequestHead {
         let settled = host::normalize(self.host_value.within(&self.bytes), &mut out);
         self.host = out;
         settled
+    }
+
+    /// How long the body is.
+    pub fn body_length(&self) -> Length {
+        self.body
+    }
+
+    /// The head as some backend would get it from an untrusted client: for fuzzing.
+    #[doc(hidden)]
+    pub fn as_sent_for_test(&self) -> Vec<u8> {
+        use super::encode::{Destination, Forwarding, request};
+        let forwarding =
+            Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
+        let mut out = Vec::new();
+        request(&mut out, self, &forwarding, Destination { path_prefix: "", authority: "backend.test" });
+        out
     }
 
     /// Bytes of the method.

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::head::{
-    ConnectionOptions, EMPTY_TABLE, Field, HeadLimits, Length, Lengths, Span, Version, parse_error,
+    ConnectionOptions, Field, HeadLimits, Length, Lengths, Span, Version, empty_table, parse_error,
 };
 use super::headers::Name;
 
@@ -27,7 +27,7 @@ impl ResponseHead {
     /// # Errors
     /// A [`Fault`] for anything ambiguous; the connection it came from must not be used again.
     pub fn parse(&mut self, bytes: &[u8], to_head: bool, limits: HeadLimits) -> Result<(), Fault> {
-        let mut table = EMPTY_TABLE;
+        let mut table = empty_table();
         let table = &mut table[..limits.fields.min(crate::bounds::HEADER_FIELDS_CEILING)];
         let mut parsed = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
@@ -67,6 +67,16 @@ impl ResponseHead {
             }
         }
         Ok(lengths)
+    }
+
+    /// Its status, 100 to 599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// How long the body is.
+    pub fn body_length(&self) -> Length {
+        self.body
     }
 
     /// 1xx, but for 101 which ends the talk of HTTP.

@@ -27,7 +27,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// A connection to `backend`; a new one where `fresh`.
-    pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Upstream, Failure> {
+    pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Box<Upstream>, Failure> {
         match self.pool.lease(&backend.authority, fresh, self.patience).await {
             Ok(Lease::Idle(upstream)) => Ok(upstream),
             Ok(Lease::Open(permit)) => self.open(backend, permit).await,
@@ -35,7 +35,7 @@ impl Connector {
         }
     }
 
-    async fn open(&self, backend: &Backend, permit: Permit) -> Result<Upstream, Failure> {
+    async fn open(&self, backend: &Backend, permit: Permit) -> Result<Box<Upstream>, Failure> {
         let opening = self.connect(backend);
         let stream = match self.patience {
             None => opening.await,
@@ -49,7 +49,7 @@ impl Connector {
         {
             self.resolver.doubt(name);
         }
-        Ok(Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk), permit))
+        Ok(Box::new(Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk), permit)))
     }
 
     /// Tries the addresses one after the other, the first at random so that all are used.

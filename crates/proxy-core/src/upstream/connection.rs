@@ -3,6 +3,7 @@
 use crate::bounds::UPSTREAM_HEAD_BYTES;
 use crate::buffer::{Buffer, BulkBuffers};
 use crate::deadline::{Cut, Wheel};
+use crate::http::response::ResponseHead;
 use crate::message_reader::MessageReader;
 use crate::stream::{self, WriteHalf};
 use crate::upstream::pool::Permit;
@@ -16,6 +17,8 @@ pub(crate) struct Upstream {
     pub(crate) permit: Permit,
     /// Whether it has served a request before: its backend may have closed it in the meantime.
     pub(crate) reused: bool,
+    /// Response heads are parsed into this. Kept from response to response.
+    pub(crate) head: ResponseHead,
     /// Request heads are encoded here. Kept from request to request.
     scratch: Vec<u8>,
 }
@@ -24,7 +27,7 @@ impl Upstream {
     pub(crate) fn new(stream: TcpStream, wheel: &Wheel, bulk: Rc<BulkBuffers>, permit: Permit) -> Self {
         let (read, write) = stream::split(stream, wheel, Cut::Both);
         let messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
-        Self { messages, write, permit, reused: false, scratch: Vec::new() }
+        Self { messages, write, permit, reused: false, head: ResponseHead::default(), scratch: Vec::new() }
     }
 
     /// The buffer that a request head is encoded into.

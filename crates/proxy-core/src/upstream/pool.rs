@@ -31,7 +31,7 @@ struct Connections {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     since: u64,
 }
 
@@ -55,7 +55,7 @@ impl Drop for Permit {
 /// What a request gets to talk to its backend with.
 pub(crate) enum Lease {
     /// A connection that lies idle.
-    Idle(Upstream),
+    Idle(Box<Upstream>),
     /// The right to open one.
     Open(Permit),
 }
@@ -117,7 +117,7 @@ impl Pool {
 
     /// Puts a connection whose last response was read to its end, and whose next read has been started, with the
     /// idle ones.
-    pub(crate) fn put(&self, mut upstream: Upstream) {
+    pub(crate) fn put(&self, mut upstream: Box<Upstream>) {
         upstream.reused = true;
         let connections = Rc::clone(&upstream.permit.0);
         if self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
@@ -133,19 +133,7 @@ impl Pool {
     pub(crate) fn sweep(&self, now: u64) {
         self.now.set(now);
         let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
-        for connections in known {
-            let is_stale = |idle: &mut Idle| {
-                now.saturating_sub(idle.since) >= IDLE_UPSTREAM_SECONDS || !idle.upstream.messages.is_quiet()
-            };
-            // Dropped after the borrow: a freed place calls a waiter.
-            let mut stale = Vec::new();
-            let mut kept = VecDeque::new();
-            for mut idle in connections.idle.take() {
-                if is_stale(&mut idle) { stale.push(idle) } else { kept.push_back(idle) }
-            }
-            connections.idle.replace(kept);
-            connections.idle_total.set(connections.idle_total.get() - stale.len());
-        }
+        known.iter().for_each(|connections| connections.sweep(now));
     }
 
     /// Drops every idle connection.
@@ -172,8 +160,21 @@ impl Connections {
         Some(Lease::Open(Permit(Rc::clone(self))))
     }
 
+    fn sweep(&self, now: u64) {
+        // Nothing is dropped while `idle` is borrowed: a freed place calls a waiter.
+        let before = self.idle.take();
+        let count = before.len();
+        let is_fresh = |idle: &mut Idle| {
+            now.saturating_sub(idle.since) < IDLE_UPSTREAM_SECONDS && idle.upstream.messages.is_quiet()
+        };
+        let kept: VecDeque<_> =
+            before.into_iter().filter_map(|mut idle| is_fresh(&mut idle).then_some(idle)).collect();
+        self.idle_total.set(self.idle_total.get() - (count - kept.len()));
+        self.idle.replace(kept);
+    }
+
     /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
-    fn pop_idle(&self, fresh: bool) -> Option<Upstream> {
+    fn pop_idle(&self, fresh: bool) -> Option<Box<Upstream>> {
         if fresh && self.open.get() < self.max {
             return None;
         }

@@ -2,12 +2,14 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
 
+use std::cell::Cell;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -42,11 +44,11 @@ impl RedisServer {
     /// A server that does not run yet.
     pub fn absent() -> RedisServer {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         RedisServer { child: None, dir, port, options: Vec::new() }
     }
 
-    /// Starts it and waits until it answers anything at all.
+    /// Starts it and waits until it takes connections.
     pub fn run(&mut self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"])
@@ -61,13 +63,14 @@ impl RedisServer {
                 panic!("redis-server does not start ({error}); install it: apt-get install redis-server")
             });
         self.child = Some(child);
-        for _ in 0..1_000 {
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+        // Its own socket: on the port another test's server could answer.
+        for _ in 0..2_000 {
+            if std::os::unix::net::UnixStream::connect(self.socket()).is_ok() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("redis-server does not listen on port {}", self.port);
+        panic!("redis-server does not start on port {}", self.port);
     }
 
     /// Ends it as a crash would.
@@ -104,10 +107,36 @@ impl RedisServer {
     }
 }
 
+/// A port that stays free while its server is away: below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut taken = TAKEN.lock().unwrap();
+    let is_free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = std::iter::repeat_with(|| fastrand::u16(16_000..32_000)).take(1_000).find(is_free).unwrap();
+    taken.push(port);
+    port
+}
+
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Answers every connection with `words`, then keeps it open or closes it.
+pub fn impostor(words: &'static [u8], keep_open: bool) -> RedisSettings {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // The reader may be gone already: that is its right.
+            let _ = stream.write_all(words);
+            while keep_open && stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
+        }
+    });
+    let server = Server::Tcp("127.0.0.1".into(), port);
+    RedisSettings { server, username: None, password: None, db: 0, prefix: String::new() }
 }
 
 /// A connection that writes what the proxy is to follow.
@@ -149,7 +178,7 @@ impl Dialer for TcpDialer {
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
         let handle = stream.try_clone()?;
         let (read, write) = TcpStream::from_std(stream)?.into_split();
-        Ok(Link { read, write, hang_up: Box::new(move || drop(handle.shutdown(Shutdown::Both))) })
+        Ok(Link { read, write, hang_up: once(move || drop(handle.shutdown(Shutdown::Both))) })
     }
 }
 
@@ -165,8 +194,17 @@ impl Dialer for UnixDialer {
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
         let handle = stream.try_clone()?;
         let (read, write) = UnixStream::from_std(stream)?.into_split();
-        Ok(Link { read, write, hang_up: Box::new(move || drop(handle.shutdown(Shutdown::Both))) })
+        Ok(Link { read, write, hang_up: once(move || drop(handle.shutdown(Shutdown::Both))) })
     }
+}
+
+/// Hanging up is asked for at most once.
+fn once(hang_up: impl Fn() + 'static) -> Box<dyn Fn()> {
+    let done = Cell::new(false);
+    Box::new(move || {
+        assert!(!done.replace(true), "hung up twice");
+        hang_up();
+    })
 }
 
 /// Runs `scenario` with a router that follows `settings`, and checks that the router ends when stopped.

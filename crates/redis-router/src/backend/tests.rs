@@ -1,8 +1,7 @@
-use super::parse;
-use crate::frontend::{Backend, BackendHost, Scheme};
+use super::{Backend, BackendHost, Scheme};
 
 fn good(url: &str) -> Backend {
-    parse(url, 0).unwrap_or_else(|reason| panic!("{url:?}: {reason}"))
+    Backend::parse(url, 0).unwrap_or_else(|reason| panic!("{url:?}: {reason}"))
 }
 
 #[test]
@@ -103,10 +102,10 @@ fn bad_urls() {
         ("http://h#drain=no", "no value"),
     ];
     for (url, expected) in table {
-        let reason = parse(url, 0).expect_err(url);
+        let reason = Backend::parse(url, 0).expect_err(url);
         assert!(reason.contains(expected), "{url:?}: {reason}");
         assert!(reason.contains("accepted: "), "{reason}");
     }
-    assert!(parse(&format!("http://h/{}", "x".repeat(3000)), 0).is_err());
-    assert!(parse(&format!("http://{}/", "x".repeat(64)), 0).is_err());
+    assert!(Backend::parse(&format!("http://h/{}", "x".repeat(3000)), 0).is_err());
+    assert!(Backend::parse(&format!("http://{}/", "x".repeat(64)), 0).is_err());
 }

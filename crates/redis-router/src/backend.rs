@@ -1,21 +1,65 @@
-//! One backend URL as it stands in a list: `http://host[:port][/prefix][#options]`.
+//! One backend and its URL as it stands in a list: `http://host[:port][/prefix][#options]`.
 //!
 //! The path prefix keeps its bytes, so it is cut out here and only the host goes through the `url` crate.
 
 use std::net::IpAddr;
 
 use crate::bounds::{URL_BYTES_MAX, WEIGHT_MAX};
-use crate::frontend::{Backend, BackendHost, Scheme};
+
+/// One backend of a frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The URL as it stands in the list.
+    pub url: Box<str>,
+    /// Position among the list's backend elements, counted from 0, invalid ones included (Hipache's backend id).
+    pub index: usize,
+    /// How to talk to it.
+    pub scheme: Scheme,
+    /// Whom to connect to.
+    pub host: BackendHost,
+    /// Port to connect to.
+    pub port: u16,
+    /// `host:port`, IPv6 in brackets: the name of its connection pool, and its `Host` where a client sent none.
+    pub authority: Box<str>,
+    /// Put before the request path; empty or `/something` without a slash at its end.
+    pub path_prefix: Box<str>,
+    /// Share of requests relative to the other backends; at least 1.
+    pub weight: u32,
+    /// Takes no new requests (`#drain`).
+    pub drain: bool,
+    /// Certificate not verified (`#insecure`, https only).
+    pub insecure: bool,
+}
+
+/// How a backend is talked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+}
+
+/// Host part of a backend URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BackendHost {
+    /// A literal address.
+    Address(IpAddr),
+    /// A name to resolve.
+    Name(Box<str>),
+}
+
+impl Backend {
+    /// Reads `url`, the element at `index` of its list.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the accepted form.
+    pub(crate) fn parse(url: &str, index: usize) -> Result<Backend, String> {
+        read(url, index).map_err(|problem| format!("{problem}; {FORM}"))
+    }
+}
 
 const FORM: &str = "accepted: [http:// or https://]host[:port][/prefix][#weight=3&drain&insecure]";
-
-/// Reads `url`, the element at `index` of its list.
-///
-/// # Errors
-/// What is wrong with it, and the accepted form.
-pub(crate) fn parse(url: &str, index: usize) -> Result<Backend, String> {
-    read(url, index).map_err(|problem| format!("{problem}; {FORM}"))
-}
 
 fn read(url: &str, index: usize) -> Result<Backend, String> {
     check_bytes(url)?;
