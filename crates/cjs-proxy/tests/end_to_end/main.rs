@@ -5,11 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
 mod bad_backends;
 mod connections;
 mod fields;
 mod framing;
 mod hostile;
+mod lifecycle;
 mod retries;
 mod routing;
 mod timeouts;
+mod upgrades;
