@@ -1,0 +1,197 @@
+//! Starting, draining and stopping.
+
+use std::net::{TcpListener, TcpStream};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::support::backend::{Backend, ok};
+use crate::support::proxy::Proxy;
+use crate::support::scene::{Scene, get, request};
+use crate::support::wait::{self, Gate};
+
+/// A backend that answers once `gate` is open.
+fn gated(gate: &Gate) -> Backend {
+    let gate = gate.clone();
+    Backend::run(move |peer| {
+        while peer.request().is_some() {
+            gate.pass();
+            peer.send(ok("late"));
+        }
+    })
+}
+
+#[test]
+fn a_drain_answers_what_is_in_flight_and_exits_with_0() {
+    let gate = Gate::default();
+    let backend = gated(&gate);
+    let mut scene = Scene::of(&backend);
+    let mut clients: Vec<_> = (0..4).map(|_| scene.connect()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.send(get("/"));
+    });
+    backend.wait_for_requests(4);
+    scene.proxy.signal(Signal::SIGTERM);
+    scene.proxy.wait_for_log("draining");
+    gate.open();
+    for client in &mut clients {
+        let response = client.response();
+        assert!(response.text() == "late" && response.says_close(), "{}", response.head.raw);
+        client.expect_end();
+    }
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+    assert_eq!(scene.proxy.wait_for_access(4).len(), 4);
+}
+
+#[test]
+fn a_drain_closes_idle_connections_and_refuses_new_ones() {
+    let gate = Gate::default();
+    let backend = gated(&gate);
+    let mut scene = Scene::of(&backend);
+    let (mut busy, mut untouched, mut used) = (scene.connect(), scene.connect(), scene.connect());
+    assert_eq!(used.ask("GET / HTTP/1.1\r\nHost: __ping__\r\n\r\n").status, 200);
+    busy.send(get("/"));
+    backend.wait_for_requests(1);
+    scene.proxy.signal(Signal::SIGTERM);
+    used.expect_end();
+    untouched.expect_end();
+    let address = scene.proxy.address();
+    wait::until("new connections are refused", || TcpStream::connect(address).is_err());
+    gate.open();
+    assert_eq!(busy.response().text(), "late");
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_request_that_is_half_sent_is_still_answered_in_a_drain() {
+    let backend = Backend::echoing();
+    let mut scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    client.send(request("POST", "/", "Content-Length: 10\r\n") + "01234");
+    wait::until("half a request at the backend", || backend.bytes().ends_with(b"01234"));
+    scene.proxy.signal(Signal::SIGTERM);
+    scene.proxy.wait_for_log("draining");
+    let response = client.ask("56789");
+    assert!(response.text() == "0123456789" && response.says_close(), "{}", response.head.raw);
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_drain_ends_after_the_graceful_wait() {
+    let backend = Backend::silent();
+    let mut scene = Scene::with(json!({ "server": { "gracefulWait": 0.5 } }), &[&backend.url()]);
+    let mut client = scene.connect();
+    client.send(get("/"));
+    backend.wait_for_requests(1);
+    scene.proxy.signal(Signal::SIGINT);
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+    client.try_response(false).expect_err("it was cut");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let backend = Backend::silent();
+    let mut scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    client.send(get("/"));
+    backend.wait_for_requests(1);
+    scene.proxy.signal(Signal::SIGTERM);
+    scene.proxy.wait_for_log("draining");
+    scene.proxy.signal(Signal::SIGTERM);
+    // The backend stays silent and the graceful wait is 30 s: only the second signal can end it in time.
+    scene.proxy.wait_for_exit();
+}
+
+#[test]
+fn an_idle_proxy_stops_with_0() {
+    let mut proxy = Proxy::start(json!({ "redis": { "port": 1 } }));
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn several_addresses_are_listened_on() {
+    let backend = Backend::saying("x");
+    let bind = json!([{ "address": "127.0.0.1", "port": 0 }, { "address": "127.0.0.2", "port": 0 }]);
+    let scene = Scene::with(json!({ "server": { "bind": bind } }), &[&backend.url()]);
+    let addresses = scene.proxy.addresses();
+    assert_eq!(addresses.len(), 2);
+    for address in addresses {
+        assert_eq!(crate::support::client::Client::to(address).ask(get("/")).status, 200);
+        let head = backend.requests().last().unwrap().head.clone();
+        assert_eq!(head.get("x-forwarded-port"), Some(address.port().to_string().as_str()));
+    }
+}
+
+#[test]
+fn a_port_in_use_exits_with_1_and_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut proxy = Proxy::launch(json!({ "server": { "port": address.port() } }));
+    assert_eq!(proxy.wait_for_exit().code(), Some(1));
+    proxy.wait_for_log("server.port");
+    let log = proxy.log();
+    let lines: Vec<&String> = log.iter().filter(|line| !line.contains(" INFO ")).collect();
+    assert!(lines.len() == 1 && lines[0].contains(&address.to_string()), "{log:#?}");
+}
+
+#[test]
+fn a_second_proxy_cannot_share_the_port() {
+    let first = Proxy::start(json!({ "redis": { "port": 1 } }));
+    let mut second = Proxy::launch(json!({ "server": { "port": first.address().port() } }));
+    assert_eq!(second.wait_for_exit().code(), Some(1));
+}
+
+#[test]
+fn a_bad_config_exits_with_1_and_a_line_a_fault() {
+    let mut proxy =
+        Proxy::launch(json!({ "server": { "port": "x", "prot": 1, "timeouts": { "connect": -1 } } }));
+    assert_eq!(proxy.wait_for_exit().code(), Some(1));
+    for path in ["server.port", "server.prot", "server.timeouts.connect"] {
+        proxy.wait_for_log(path);
+    }
+    assert_eq!(proxy.log().len(), 3, "{:#?}", proxy.log());
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_exits_with_1() {
+    let mut proxy = Proxy::launch(json!({ "server": { "accessLog": "/no/such/folder/access.log" } }));
+    assert_eq!(proxy.wait_for_exit().code(), Some(1));
+    proxy.wait_for_log("/no/such/folder/access.log");
+}
+
+#[test]
+fn a_broken_table_file_at_start_exits_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("routes.json"), "[").unwrap();
+    let mut proxy = Proxy::launch_in(dir, json!({ "driver": "file:routes.json" }));
+    assert_eq!(proxy.wait_for_exit().code(), Some(1));
+    proxy.wait_for_log("routes.json");
+}
+
+#[test]
+fn the_start_line_names_cores_driver_and_store() {
+    let proxy = Proxy::start(json!({ "server": { "workers": 1 }, "redis": { "port": 1 } }));
+    let line = proxy.wait_for_log("serving on 1 cores");
+    assert!(line.contains("io_uring") || line.contains("epoll"), "{line}");
+    assert!(line.contains("Redis"), "{line}");
+}
+
+#[test]
+fn descriptors_do_not_leak() {
+    let backend = Backend::saying("x");
+    let scene = Scene::with(json!({ "server": { "workers": 1, "httpKeepAlive": false } }), &[&backend.url()]);
+    let fds = || std::fs::read_dir(format!("/proc/{}/fd", scene.proxy.id())).unwrap().count();
+    scene.ask(get("/"));
+    let before = fds();
+    for stage in 0..400 {
+        let mut client = scene.connect();
+        let whole = request("POST", "/", "Content-Length: 4\r\n") + "body";
+        client.send(&whole[..whole.len() * (stage % 5) / 4]);
+        if stage % 3 == 0 {
+            client.reset();
+        }
+    }
+    wait::until("as many descriptors as before", || fds() <= before + 2);
+    assert_eq!(scene.ask(get("/")).status, 200);
+}

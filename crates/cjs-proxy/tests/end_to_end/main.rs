@@ -1,0 +1,18 @@
+//! Scenarios against the real binary, with a real Redis and backends that are told what to do byte for byte.
+//! They run in parallel, each on ports of its own, and wait for events, never for time to pass.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access_log;
+mod bad_backends;
+mod connections;
+mod fields;
+mod framing;
+mod hostile;
+mod lifecycle;
+mod retries;
+mod routing;
+mod timeouts;
+mod upgrades;

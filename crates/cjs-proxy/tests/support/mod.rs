@@ -1,0 +1,9 @@
+//! What every scenario needs: a proxy, a Redis of its own, scripted backends, a raw client, and waiting.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod message;
+pub(crate) mod proxy;
+pub(crate) mod redis;
+pub(crate) mod scene;
+pub(crate) mod wait;

@@ -1,0 +1,174 @@
+//! The real binary: started with a config, watched by its error log, ended by its handle.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::wait;
+
+pub(crate) struct Proxy {
+    child: Child,
+    dir: TempDir,
+    log: Lines,
+    output: Lines,
+}
+
+/// Lines of a stream, gathered by a thread.
+type Lines = Arc<Mutex<Vec<String>>>;
+
+impl Proxy {
+    /// Serves by `config` over defaults that suit tests.
+    pub(crate) fn start(config: Value) -> Self {
+        let proxy = Self::launch(config);
+        proxy.wait_for_log("serving on ");
+        proxy
+    }
+
+    /// Starts it without waiting for anything.
+    pub(crate) fn launch(config: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::launch_in(dir, config)
+    }
+
+    /// As `launch`, with the config file and the access log in a folder that has files already.
+    pub(crate) fn launch_in(dir: TempDir, config: Value) -> Self {
+        let mut whole = json!({ "server": {
+            "port": 0, "bind": "127.0.0.1", "workers": 2, "accessLog": dir.path().join("access.log"),
+        } });
+        merge(&mut whole, config);
+        let file = dir.path().join("config.json");
+        std::fs::write(&file, whole.to_string()).unwrap();
+        Self::spawn(dir, &["run", "-c", &file.display().to_string()])
+    }
+
+    pub(crate) fn spawn(dir: TempDir, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cjs-proxy"))
+            .args(arguments)
+            .current_dir(dir.path())
+            .env_remove("SETTINGS_FLAVOR")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (log, output) = (gather(child.stderr.take().unwrap()), gather(child.stdout.take().unwrap()));
+        Self { child, dir, log, output }
+    }
+
+    /// Waits for a line of the error log that has `part` in it.
+    pub(crate) fn wait_for_log(&self, part: &str) -> String {
+        wait::until_some(&format!("{part:?} in the error log: {:#?}", self.log()), || find(&self.log, part))
+    }
+
+    /// Waits for a line on stdout that has `part` in it.
+    pub(crate) fn wait_for_output(&self, part: &str) -> String {
+        wait::until_some(&format!("{part:?} on stdout"), || find(&self.output, part))
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Addresses it listens on.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let log = self.log();
+        let found = log.iter().filter_map(|line| line.split_once("listening on ")?.1.parse().ok());
+        found.collect()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::to(self.address())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.dir.path().join("access.log")
+    }
+
+    /// Waits until the access log has `count` lines, and gives them.
+    pub(crate) fn wait_for_access(&self, count: usize) -> Vec<String> {
+        wait_for_lines(&self.access_log(), count)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        wait::until_some("end of the proxy", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("error log of the proxy: {:#?}", self.log());
+        }
+        // Fails only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `file` has `count` whole lines, and gives them.
+pub(crate) fn wait_for_lines(file: &Path, count: usize) -> Vec<String> {
+    wait::until_some(&format!("{count} lines in {}", file.display()), || {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+        let is_whole = lines.len() >= count && text.ends_with('\n');
+        is_whole.then(|| lines.iter().map(|line| line.trim_end().to_owned()).collect())
+    })
+}
+
+fn find(lines: &Lines, part: &str) -> Option<String> {
+    lines.lock().unwrap().iter().find(|line| line.contains(part)).cloned()
+}
+
+fn gather(stream: impl Read + Send + 'static) -> Lines {
+    let lines = Lines::default();
+    let kept = Arc::clone(&lines);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            kept.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
+
+/// Puts the keys of `over` into `base`, objects into objects.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}

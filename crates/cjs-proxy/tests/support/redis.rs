@@ -1,0 +1,121 @@
+//! A real Redis server of the test's own.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use redis::Connection;
+use tempfile::TempDir;
+
+use super::wait;
+
+pub(crate) struct Redis {
+    child: Option<Child>,
+    dir: TempDir,
+    pub(crate) port: u16,
+    options: Vec<String>,
+}
+
+impl Redis {
+    /// A server that runs and answers.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let mut redis = Self::absent();
+        redis.options = options.iter().map(|option| (*option).to_owned()).collect();
+        redis.child = Some(wait::until_some("a port for redis-server", || {
+            redis.port = free_port();
+            redis.try_start()
+        }));
+        redis
+    }
+
+    /// A server that does not run yet.
+    pub(crate) fn absent() -> Self {
+        Self { child: None, dir: tempfile::tempdir().unwrap(), port: free_port(), options: Vec::new() }
+    }
+
+    /// Starts it on the port it has had all along.
+    pub(crate) fn run(&mut self) {
+        self.child = Some(wait::until_some("redis-server on its old port", || self.try_start()));
+    }
+
+    /// `None`: somebody else took the port in the meantime.
+    fn try_start(&self) -> Option<Child> {
+        let _ = std::fs::remove_file(self.socket());
+        let mut child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &self.port.to_string()])
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .arg("--dir")
+            .arg(self.dir.path())
+            .args(&self.options)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("redis-server does not start ({error}); install it: apt-get install redis-server")
+            });
+        // It opens the socket after the port: whoever answers there is this child, and has its port.
+        let runs = wait::until_some("redis-server answers or ends", || {
+            let ended = child.try_wait().unwrap().is_some();
+            if ended { Some(false) } else { self.connection().map(|_| true) }
+        });
+        runs.then_some(child)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let client = redis::Client::open(format!("redis+unix://{}", self.socket().display())).unwrap();
+        client.get_connection().ok()
+    }
+
+    /// Runs a command written as on the command line.
+    pub(crate) fn command(&self, line: &str) -> redis::Value {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
+        let mut connection = self.connection().unwrap();
+        if let Some(password) = password {
+            redis::cmd("AUTH").arg(password).exec(&mut connection).unwrap();
+        }
+        let (select, words) = match words.as_slice() {
+            ["-n", db, rest @ ..] => (*db, rest),
+            rest => ("0", rest),
+        };
+        redis::cmd("SELECT").arg(select).exec(&mut connection).unwrap();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(&mut connection).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    /// Makes `frontend:<host>` a list of identifier and backend URLs, at once.
+    pub(crate) fn route(&self, host: &str, list: &[&str]) {
+        let mut connection = self.connection().unwrap();
+        let key = format!("frontend:{host}");
+        let replace = redis::pipe().atomic().del(&key).rpush(&key, list).exec(&mut connection);
+        replace.unwrap();
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
