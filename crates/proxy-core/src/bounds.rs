@@ -32,7 +32,7 @@ pub(crate) const REPLAY_BYTES: usize = 64 * 1024;
 pub(crate) const UNREAD_BODY_BYTES: u64 = 256 * 1024;
 /// Interim (1xx) answers to one request. More is a backend in a loop.
 pub(crate) const INTERIM_RESPONSES: u32 = 32;
-/// Idle backend connections per core over all backends; the oldest of the busiest stack goes first.
+/// Idle backend connections per core over all backends; one too many is closed instead of kept.
 pub(crate) const IDLE_UPSTREAMS_PER_CORE: usize = 4096;
 /// How long a backend connection may lie idle. Shorter than what servers keep by default (60 s and more).
 pub(crate) const IDLE_UPSTREAM_SECONDS: u64 = 50;

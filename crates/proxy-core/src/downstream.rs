@@ -139,10 +139,14 @@ impl ResponseOut<'_> {
         }
     }
 
-    /// Sends bytes of a tunnel.
-    pub(crate) async fn send_raw(&mut self, piece: Buffer) -> (Result<(), StreamError>, Buffer) {
+    /// Sends bytes of a tunnel; the client may take nothing for as long as `patience`.
+    pub(crate) async fn send_raw(
+        &mut self,
+        piece: Buffer,
+        patience: Ticks,
+    ) -> (Result<(), StreamError>, Buffer) {
         match self {
-            Self::H1(writer) => writer.send_raw(piece).await,
+            Self::H1(writer) => writer.send_raw(piece, patience).await,
         }
     }
 

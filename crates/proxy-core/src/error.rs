@@ -70,7 +70,7 @@ pub(crate) enum Failure {
     RoutesUnavailable(String),
     /// The frontend has no backend that could be asked.
     NoBackend,
-    /// Every connection to the backend is in use, or its name is not resolved in time.
+    /// Every connection to the backend is in use and stays so, or too many requests wait for one.
     BackendBusy,
     /// No connection to the backend.
     BackendUnreachable(io::Error),

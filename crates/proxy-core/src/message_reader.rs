@@ -241,6 +241,10 @@ impl MessageReader {
         assert!(self.buffer.is_empty(), "a message is waiting already");
         let State::Ready(mut half) = std::mem::replace(&mut self.state, State::Moving) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.room() > 2 * self.head_capacity {
+            // A long head made it grow; idle connections stay small.
+            buffer = Buffer::default();
+        }
         buffer.reserve(self.head_capacity);
         let mut reading: Reading = Box::pin(async move {
             let (result, buffer) = half.read(buffer, usize::MAX).await;

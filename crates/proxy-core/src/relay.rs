@@ -269,7 +269,7 @@ pub(crate) async fn tunnel(
     let back = async {
         while let Ok(Some(piece)) = messages.raw().await {
             arm();
-            let (sent, piece) = out.send_raw(piece).await;
+            let (sent, piece) = out.send_raw(piece, patience).await;
             bulk.put(piece);
             if sent.is_err() {
                 backend_socket.cut();

@@ -47,12 +47,13 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     let questions = start_resolvers()?;
     let (ready, accepting) = sync_channel(settings.cores);
     let mut outboxes = Vec::new();
-    for (index, sockets) in sockets.per_core.into_iter().enumerate() {
+    for (index, sockets) in sockets.per_core.iter().enumerate() {
+        let sockets = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
         let (outbox, inbox) = inbox().map_err(StartError::Core)?;
         outboxes.push(outbox.clone());
         let start = core::Start {
             settings: Arc::clone(&settings),
-            sockets,
+            sockets: sockets.map_err(StartError::Core)?,
             inbox,
             outbox,
             questions: questions.clone(),
@@ -65,7 +66,8 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     drop((ready, questions, tell));
     let watcher = watch_table(&settings.routes, &outboxes)?;
     announce(&accepting, &sockets.addresses, &settings);
-    let ended = supervise(&events, &outboxes, log.as_ref());
+    let cores = Cores { running: outboxes.len(), outboxes, sockets: Some(sockets) };
+    let ended = supervise(&events, cores, log.as_ref());
     drop(watcher);
     if let Some(log) = log {
         log.end();
@@ -73,34 +75,46 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
     ended
 }
 
+/// The running cores, and what the supervisor keeps for them.
+struct Cores {
+    outboxes: Vec<Outbox>,
+    running: usize,
+    /// `None` once they drain: while anyone holds a listening socket, the kernel goes on queueing connections.
+    sockets: Option<Sockets>,
+}
+
+impl Cores {
+    fn is_draining(&self) -> bool {
+        self.sockets.is_none()
+    }
+
+    fn drain(&mut self) {
+        if self.sockets.take().is_some() {
+            self.outboxes.iter().for_each(|core| core.send(Message::Drain));
+        }
+    }
+}
+
 /// Waits for signals and cores until every core has ended.
-fn supervise(
-    events: &Receiver<Event>,
-    outboxes: &[Outbox],
-    log: Option<&LogWriter>,
-) -> Result<(), StartError> {
-    let mut stopping = false;
-    let mut running = outboxes.len();
+fn supervise(events: &Receiver<Event>, mut cores: Cores, log: Option<&LogWriter>) -> Result<(), StartError> {
     let mut outcome = Ok(());
-    while running > 0 {
+    while cores.running > 0 {
         match events.recv() {
-            Ok(Event::Signal(SIGTERM | SIGINT)) if stopping => {
+            Ok(Event::Signal(SIGTERM | SIGINT)) if cores.is_draining() => {
                 log::warn!("told to stop a second time: stopping at once");
                 std::process::exit(STOPPED_TWICE);
             }
             Ok(Event::Signal(SIGTERM | SIGINT)) => {
                 log::info!("draining: no new connections, requests in flight are answered");
-                stopping = true;
-                outboxes.iter().for_each(|core| core.send(Message::Drain));
+                cores.drain();
             }
             Ok(Event::Signal(SIGUSR1)) => log.into_iter().for_each(LogWriter::reopen),
             Ok(Event::Signal(_)) => log::warn!("SIGHUP: reading the configuration anew is not available yet"),
             Ok(Event::CoreEnded(index, ended)) => {
-                running -= 1;
-                outcome = outcome.and(core_outcome(index, ended, stopping));
-                if outcome.is_err() && !stopping {
-                    stopping = true;
-                    outboxes.iter().for_each(|core| core.send(Message::Drain));
+                cores.running -= 1;
+                outcome = outcome.and(core_outcome(index, ended, cores.is_draining()));
+                if outcome.is_err() {
+                    cores.drain();
                 }
             }
             Err(_) => break,
@@ -240,12 +254,13 @@ fn announce(accepting: &Receiver<Driver>, addresses: &[SocketAddr], settings: &S
         log::info!("listening on {address}");
     }
     let routes = match &settings.routes {
-        Source::Redis(redis) => format!("Redis at {:?}", redis.server),
+        Source::Redis(redis) => format!("Redis at {}", redis.server),
         Source::File(path) => path.display().to_string(),
         Source::Embedded(_) => "a built-in table".into(),
     };
     let driver = drivers.first().map_or("no driver", |driver| driver.name());
-    log::info!("serving on {} cores with {driver}; routes from {routes}", drivers.len());
+    let plural = if drivers.len() == 1 { "" } else { "s" };
+    log::info!("serving on {} core{plural} with {driver}; routes from {routes}", drivers.len());
 }
 
 /// A proxy needs two descriptors a connection; the soft limit is often 1024.

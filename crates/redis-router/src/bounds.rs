@@ -29,7 +29,7 @@ pub const READS_MAX: usize = 4_096;
 /// Look-ups that wait for one host's read, and look-ups that wait for the first connection.
 pub const WAITERS_MAX: usize = 4_096;
 
-/// Repeats of a read during which a key of it was changed; then the answer is given and not kept.
+/// Repeats of a read during which a key of it was changed; then the answer is given, and kept only as one to be read again.
 pub const REREADS_MAX: usize = 3;
 
 /// Bytes of one reply. A list of `BACKENDS_MAX` longest URLs fits several times.

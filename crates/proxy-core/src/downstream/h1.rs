@@ -223,7 +223,7 @@ impl H1Writer {
                 if self.framing == Length::Chunked {
                     data.wrap_as_chunk();
                 }
-                let (result, data) = self.send_raw(data).await;
+                let (result, data) = self.send_raw(data, self.patience).await;
                 (result, Some(data))
             }
             Part::End(trailers) => {
@@ -233,9 +233,13 @@ impl H1Writer {
         }
     }
 
-    pub(crate) async fn send_raw(&mut self, piece: Buffer) -> (Result<(), StreamError>, Buffer) {
+    pub(crate) async fn send_raw(
+        &mut self,
+        piece: Buffer,
+        patience: Ticks,
+    ) -> (Result<(), StreamError>, Buffer) {
         self.sent += piece.len() as u64;
-        self.io.write_all(piece, self.patience).await
+        self.io.write_all(piece, patience).await
     }
 
     pub(crate) async fn send_own(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), StreamError> {
@@ -249,7 +253,7 @@ impl H1Writer {
             return Ok(());
         }
         let out = Buffer::from_vec(std::mem::take(&mut self.scratch), 0);
-        let (result, out) = self.send_raw(out).await;
+        let (result, out) = self.send_raw(out, self.patience).await;
         let (scratch, _) = out.into_parts();
         // A first part may have made it large; an idle connection must stay small.
         if scratch.capacity() <= crate::bounds::CLIENT_HEAD_BYTES {

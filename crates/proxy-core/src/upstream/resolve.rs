@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use slab::Slab;
+
 use crate::bounds::{ADDRESSES_PER_NAME, NAMES_PER_CORE, RESOLVED_SECONDS};
 
 /// A question for the resolver threads. `answer` is called on one of them.
@@ -65,7 +67,35 @@ struct Name {
     addresses: RefCell<Option<Result<Arc<[IpAddr]>, String>>>,
     asked_at: Cell<Option<u64>>,
     answered_at: Cell<u64>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Slab<Waker>>,
+}
+
+/// One request's wait for an answer. Dropping it leaves nothing behind.
+struct Wait<'a> {
+    name: &'a Name,
+    key: Option<usize>,
+}
+
+impl Wait<'_> {
+    fn poll(&mut self, waker: &Waker) -> Poll<Result<Arc<[IpAddr]>, String>> {
+        if let Some(known) = &*self.name.addresses.borrow() {
+            return Poll::Ready(known.clone());
+        }
+        let mut waiting = self.name.waiting.borrow_mut();
+        match self.key {
+            Some(key) => waiting[key].clone_from(waker),
+            None => self.key = Some(waiting.insert(waker.clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.name.waiting.borrow_mut().remove(key);
+        }
+    }
 }
 
 impl Resolver {
@@ -93,14 +123,8 @@ impl Resolver {
         if !is_known {
             entry.addresses.borrow_mut().take_if(|known| known.is_err());
         }
-        poll_fn(|context| match &*entry.addresses.borrow() {
-            Some(known) => Poll::Ready(known.clone()),
-            None => {
-                entry.waiting.borrow_mut().push(context.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
+        let mut wait = Wait { name: &entry, key: None };
+        poll_fn(|context| wait.poll(context.waker())).await
     }
 
     /// Has `name` asked for again: its addresses led nowhere.
@@ -123,9 +147,7 @@ impl Resolver {
             Err(error) if had_addresses => log::warn!("cannot resolve {} again: {error}", resolved.name),
             addresses => *entry.addresses.borrow_mut() = Some(addresses),
         }
-        for waker in entry.waiting.take() {
-            waker.wake();
-        }
+        entry.waiting.borrow().iter().for_each(|(_, waker)| waker.wake_by_ref());
     }
 
     fn entry(&self, name: &str) -> Result<Rc<Name>, String> {
