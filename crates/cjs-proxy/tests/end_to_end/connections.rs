@@ -1,9 +1,14 @@
 //! Connections on both sides: kept, reused, pipelined, closed.
 
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use crate::support::backend::{Backend, ok};
 use crate::support::scene::{SITE, Scene, get, request, with_body};
+use crate::support::wait;
 
 #[test]
 fn connections_are_reused_on_both_sides() {
@@ -160,7 +165,7 @@ fn a_client_that_leaves_in_mid_answer_ends_its_backend_connection() {
     let backend = Backend::run(|peer| {
         peer.request();
         peer.send("HTTP/1.1 200 OK\r\n\r\n");
-        while peer.try_send(&[b'x'; 65_536]) {}
+        while peer.try_send([b'x'; 65_536]) {}
     });
     let scene = Scene::of(&backend);
     let mut client = scene.connect();
@@ -183,4 +188,80 @@ fn a_client_that_resets_ends_its_backend_connection() {
     backend.wait_for_end(0);
     let line = scene.proxy.wait_for_access(1).remove(0);
     assert!(line.contains("\" 499 "), "{line}");
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_upload_leaves_no_whole_request() {
+    let backend = Backend::saying("x");
+    let scene = Scene::of(&backend);
+    for (number, (fields, part)) in [
+        ("Content-Length: 100\r\n", "only a part"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = scene.connect();
+        client.send(request("POST", "/", fields) + part);
+        wait::until("the beginning at the backend", || backend.connections() > number);
+        client.finish().expect_end();
+        backend.wait_for_end(number);
+    }
+    assert_eq!(backend.requests().len(), 0);
+}
+
+#[test]
+fn hundreds_of_pipelined_requests_are_answered() {
+    let backend = Backend::run(|peer| {
+        while let Some(request) = peer.request() {
+            peer.send(ok(request.target()));
+        }
+    });
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    let mut writer = client.writer();
+    let all: String = (0..1000).map(|number| get(&format!("/{number}"))).collect();
+    let sending = std::thread::spawn(move || writer.write_all(all.as_bytes()).unwrap());
+    for number in 0..1000 {
+        assert_eq!(client.response().text(), format!("/{number}"));
+    }
+    sending.join().unwrap();
+}
+
+#[test]
+fn many_clients_are_served_at_once() {
+    let backend = Backend::echoing();
+    let scene = Scene::of(&backend);
+    let talk = &|number: usize| {
+        let mut client = scene.connect();
+        for round in 0..20 {
+            let body = format!("{number}/{round}");
+            assert_eq!(client.ask(with_body("POST", "/", &body)).text(), body);
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            scope.spawn(move || talk(number));
+        }
+    });
+    assert_eq!(backend.requests().len(), 1000);
+}
+
+#[test]
+fn a_client_that_takes_nothing_holds_its_backend_back() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let backend = Backend::run(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n");
+        while peer.try_send([b'x'; 65_536]) && count.fetch_add(65_536, Ordering::Relaxed) < 1_000_000_000 {}
+    });
+    let config = json!({ "server": { "timeouts": { "clientBody": 1 } } });
+    let scene = Scene::with(config, &[&backend.url()]);
+    let mut client = scene.connect();
+    client.send(get("/"));
+    backend.wait_for_end(0);
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent < 50_000_000, "{sent} bytes lie in buffers");
 }

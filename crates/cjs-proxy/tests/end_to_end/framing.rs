@@ -54,6 +54,33 @@ fn a_chunked_answer_to_head_has_no_body() {
 }
 
 #[test]
+fn an_answer_to_head_may_lack_a_length() {
+    let backend = Backend::run(|peer| {
+        while let Some(request) = peer.request() {
+            let is_head = request.head.start_line().starts_with("HEAD");
+            peer.send(if is_head { b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n".to_vec() } else { ok("hello") });
+        }
+    });
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..2 {
+        assert_eq!(client.send(request("HEAD", "/", "")).response_to_head().head.get("x"), Some("y"));
+        assert_eq!(client.ask(get("/")).text(), "hello");
+    }
+}
+
+#[test]
+fn a_length_where_none_may_stand_is_taken_off() {
+    let backend = Backend::answering("HTTP/1.1 204 None\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..2 {
+        let response = client.ask(get("/"));
+        assert_eq!((response.status, response.head.get("content-length")), (204, None));
+    }
+}
+
+#[test]
 fn a_body_of_known_length_arrives() {
     let backend = Backend::echoing();
     let scene = Scene::of(&backend);

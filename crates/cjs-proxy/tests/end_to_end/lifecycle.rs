@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::backend::{Backend, ok};
+use crate::support::client::Client;
 use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, get, request};
 use crate::support::wait::{self, Gate};
@@ -89,6 +90,50 @@ fn a_drain_ends_after_the_graceful_wait() {
 }
 
 #[test]
+fn a_tunnel_lives_on_in_a_drain_until_the_graceful_wait_ends() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+        assert_eq!(peer.wire.exactly(4).unwrap(), b"ping");
+        peer.send("pong");
+        peer.hold();
+    });
+    let mut scene = Scene::with(json!({ "server": { "gracefulWait": 2 } }), &[&backend.url()]);
+    let mut client = scene.connect();
+    assert_eq!(client.ask(request("GET", "/", "Connection: Upgrade\r\nUpgrade: x\r\n")).status, 101);
+    scene.proxy.signal(Signal::SIGTERM);
+    scene.proxy.wait_for_log("draining");
+    assert_eq!(client.send("ping").exactly(4), b"pong");
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+    client.expect_end();
+}
+
+#[test]
+fn sighup_does_not_stop_it() {
+    let backend = Backend::saying("x");
+    let scene = Scene::of(&backend);
+    scene.proxy.signal(Signal::SIGHUP);
+    scene.proxy.wait_for_log("SIGHUP");
+    assert_eq!(scene.ask(get("/")).status, 200);
+}
+
+#[test]
+fn without_bind_all_addresses_are_listened_on() {
+    let backend = Backend::saying("x");
+    let scene = Scene::with(json!({ "server": { "bind": null } }), &[&backend.url()]);
+    let addresses = scene.proxy.addresses();
+    assert!(
+        addresses.iter().any(|address| address.is_ipv4() && address.ip().is_unspecified()),
+        "{addresses:?}"
+    );
+    for address in addresses {
+        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
+        let to = (loopback.parse::<std::net::IpAddr>().unwrap(), address.port());
+        assert_eq!(Client::to(to.into()).ask(get("/")).status, 200);
+    }
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let backend = Backend::silent();
     let mut scene = Scene::of(&backend);
@@ -117,7 +162,7 @@ fn several_addresses_are_listened_on() {
     let addresses = scene.proxy.addresses();
     assert_eq!(addresses.len(), 2);
     for address in addresses {
-        assert_eq!(crate::support::client::Client::to(address).ask(get("/")).status, 200);
+        assert_eq!(Client::to(address).ask(get("/")).status, 200);
         let head = backend.requests().last().unwrap().head.clone();
         assert_eq!(head.get("x-forwarded-port"), Some(address.port().to_string().as_str()));
     }
@@ -172,7 +217,7 @@ fn a_broken_table_file_at_start_exits_with_1() {
 #[test]
 fn the_start_line_names_cores_driver_and_store() {
     let proxy = Proxy::start(json!({ "server": { "workers": 1 }, "redis": { "port": 1 } }));
-    let line = proxy.wait_for_log("serving on 1 core with");
+    let line = proxy.wait_for_log("serving on 1 core ");
     assert!(line.contains("io_uring") || line.contains("epoll"), "{line}");
     assert!(line.contains("Redis"), "{line}");
 }

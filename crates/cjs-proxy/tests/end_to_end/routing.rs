@@ -1,5 +1,7 @@
 //! Hosts to backends, through a real Redis and through a table file.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::support::backend::{Backend, ok};
@@ -266,6 +268,30 @@ fn wait_for_both(scene: &Scene) {
     for expected in ["second", "first"] {
         wait::until("both backends are used", || scene.ask(get("/")).text() == expected);
     }
+}
+
+#[test]
+fn changes_under_load_cost_no_request() {
+    let (first, second) = (Backend::saying("first"), Backend::saying("second"));
+    let scene = Scene::of(&first);
+    let done = AtomicBool::new(false);
+    let load = || {
+        let mut client = scene.connect();
+        while !done.load(Ordering::Relaxed) {
+            let response = client.ask(get("/"));
+            assert_eq!(response.status, 200, "{}", response.text());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(load);
+        }
+        for backend in [&second, &first].into_iter().cycle().take(100) {
+            scene.redis.route(SITE, &["site", &backend.url()]);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(!first.requests().is_empty() && !second.requests().is_empty());
 }
 
 #[test]

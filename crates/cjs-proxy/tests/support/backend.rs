@@ -69,13 +69,7 @@ impl Backend {
         let script = Arc::new(script);
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                let (mut peer, ended) = seen.admit(stream);
-                let script = Arc::clone(&script);
-                std::thread::spawn(move || {
-                    script(&mut peer);
-                    peer.close();
-                    *ended.lock().unwrap() = true;
-                });
+                seen.admit(stream, Arc::clone(&script));
             }
         });
         backend
@@ -187,15 +181,21 @@ impl Drop for Backend {
 }
 
 impl Seen {
-    fn admit(self: &Arc<Self>, stream: TcpStream) -> (Peer, Arc<Mutex<bool>>) {
+    /// Runs `script` for a new connection.
+    fn admit(self: &Arc<Self>, stream: TcpStream, script: Arc<impl Fn(&mut Peer) + Send + Sync + 'static>) {
         let (kept, ended) = (stream.try_clone().unwrap(), Arc::new(Mutex::new(false)));
         let wire = Wire::new(stream);
         wire.stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        let bytes = Arc::clone(&wire.record);
         let mut connections = self.connections.lock().unwrap();
         let number = connections.len();
-        let bytes = Arc::clone(&wire.record);
         connections.push(Connection { bytes, stream: Some(kept), ended: Arc::clone(&ended) });
-        (Peer { wire, number, seen: Arc::clone(self), resets: false }, ended)
+        let mut peer = Peer { wire, number, seen: Arc::clone(self), resets: false };
+        std::thread::spawn(move || {
+            script(&mut peer);
+            peer.close();
+            *ended.lock().unwrap() = true;
+        });
     }
 }
 

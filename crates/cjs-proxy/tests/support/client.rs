@@ -143,10 +143,6 @@ impl Client {
         stream
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.wire.stream.local_addr().unwrap()
-    }
-
     /// The raw head of the next answer, whose body is left to be read otherwise.
     pub(crate) fn head(&mut self) -> Head {
         self.wire.head().unwrap_or_else(|cut| panic!("cut: {cut:?}"))
