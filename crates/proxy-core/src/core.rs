@@ -65,7 +65,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let core = build(start.settings, start.table, start.log, (start.questions, start.outbox));
     let core = Rc::new(core);
     let router = core.router.clone();
-    let dialer = StoreDialer(Rc::clone(&core));
+    let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
     let routes = monoio::spawn(async move { router.run(dialer).await });
     let stop = Rc::new(RefCell::new(Some(Canceller::new())));
     let accepting = Rc::new(Cell::new(listeners.len()));
@@ -135,7 +135,7 @@ fn build(
         router,
         connector: Connector {
             pool: Pool::new(settings.upstream.max_sockets),
-            resolver: Resolver::new(questions, answer),
+            resolver: Rc::new(Resolver::new(questions, answer)),
             wheel: Wheel::new(),
             bulk: Rc::new(BulkBuffers::default()),
             patience: timeouts.connect,

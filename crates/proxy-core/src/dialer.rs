@@ -12,10 +12,10 @@ use monoio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{Shutdown, shutdown};
 use redis_router::{Dialer, Link, Server};
 
-use crate::context::Core;
+use crate::upstream::resolve::Resolver;
 
 /// Dials on behalf of one core.
-pub(crate) struct StoreDialer(pub(crate) Rc<Core>);
+pub(crate) struct StoreDialer(pub(crate) Rc<Resolver>);
 
 /// Reading half of a connection to the store.
 pub(crate) enum StoreRead {
@@ -56,7 +56,7 @@ impl StoreDialer {
         let addresses: Vec<_> = match host.trim_start_matches('[').trim_end_matches(']').parse() {
             Ok(address) => vec![address],
             Err(_) => {
-                let resolved = self.0.connector.resolver.addresses(host).await;
+                let resolved = self.0.addresses(host).await;
                 resolved
                     .map_err(|error| io::Error::other(format!("cannot resolve {host}: {error}")))?
                     .to_vec()
@@ -72,7 +72,7 @@ impl StoreDialer {
                 Err(error) => failure = error,
             }
         }
-        self.0.connector.resolver.doubt(host);
+        self.0.doubt(host);
         Err(failure)
     }
 }

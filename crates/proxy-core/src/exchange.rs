@@ -1,7 +1,6 @@
 //! One request and its response, in the order they live: route, backend, request sent, response relayed, log
 //! line. The only place that knows this order.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,15 +15,17 @@ use crate::context::{Core, Registration};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{Downstream, OutgoingHead, RequestBody, ResponseOut};
 use crate::error::Failure;
+use crate::http::body::Decoded;
 use crate::http::encode::{self, Destination, Forwarding, Persistence};
 use crate::http::fault::Fault;
 use crate::http::head::{Length, Version};
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
 use crate::message_reader::{MessageReader, ReadFault};
-use crate::relay::{self, Beside, Broken, HeldBody, Upload};
+use crate::relay::{self, Beside, Broken, HeldBody, Progress, Upload};
 use crate::stream::WriteHalf;
 use crate::upstream::connection::Upstream;
+use crate::upstream::pool::Leased;
 use crate::{answer, clock, pick};
 
 /// Host that the proxy answers itself, for load balancers that ask whether it lives (Hipache).
@@ -187,12 +188,12 @@ impl Exchange<'_> {
         backend: &Backend,
         held: &mut HeldBody,
     ) -> Result<Ending, Failure> {
-        let upstream = self.core.connector.connection(backend, false).await?;
-        let was_pooled = upstream.reused;
-        let outcome = self.talk(downstream, backend, held, upstream).await;
+        let leased = self.core.connector.connection(backend, false).await?;
+        let was_pooled = leased.upstream.reused;
+        let outcome = self.talk(downstream, backend, held, leased).await;
         if was_pooled && matches!(outcome, Err(Failure::BackendClosed)) && self.is_replayable(held) {
-            let upstream = self.core.connector.connection(backend, true).await?;
-            return self.talk(downstream, backend, held, upstream).await;
+            let leased = self.core.connector.connection(backend, true).await?;
+            return self.talk(downstream, backend, held, leased).await;
         }
         outcome
     }
@@ -203,20 +204,21 @@ impl Exchange<'_> {
         downstream: &mut Downstream<'_>,
         backend: &Backend,
         held: &mut HeldBody,
-        mut upstream: Box<Upstream>,
+        mut leased: Leased,
     ) -> Result<Ending, Failure> {
-        self.send_request(&mut upstream, backend, held).await?;
+        let upstream = &mut *leased.upstream;
+        self.send_request(upstream, backend, held).await?;
         let mut head = std::mem::take(&mut upstream.head);
         self.connection.waits_for(Some(upstream.write.cutter()));
-        let talk = self.converse(downstream, held, &mut upstream, &mut head).await;
+        let talk = self.converse(downstream, held, upstream, &mut head).await;
         self.connection.waits_for(None);
         match talk? {
-            Talk::Switch => self.switch_protocols(downstream, upstream, &head).await,
+            Talk::Switch => self.switch_protocols(downstream, leased, &head).await,
             Talk::Answered { persistence, uploaded } => {
                 let is_reusable = uploaded && head.persistent();
                 upstream.head = head;
                 if is_reusable {
-                    self.keep(upstream);
+                    self.keep(leased);
                 }
                 Ok(if uploaded { ending_of(persistence) } else { Ending::Close })
             }
@@ -234,17 +236,20 @@ impl Exchange<'_> {
     ) -> Result<Talk, Failure> {
         let (core, request) = (self.core, self.request);
         let deadline = upstream.messages.shared_deadline();
-        let answered = Cell::new(false);
+        let client_deadline = downstream.body.deadline();
+        let progress = Progress::default();
+        progress.uploaded.set(held.is_whole());
         let Downstream { body, out } = downstream;
         let Upstream { messages, write, .. } = upstream;
-        let upload = upload(core, request, held, (&deadline, &answered), (body, write));
+        let upload = upload(core, request, held, (&deadline, &progress), (body, write));
         let mut upload = std::pin::pin!(upload);
         let mut upload = Beside::new(upload.as_mut());
-        match upload.during(final_head(core, request, messages, out, head), Result::is_err).await {
+        let head_wait = final_head(core, request, (messages, out), (&client_deadline, &progress), head);
+        match upload.during(head_wait, Result::is_err).await {
             Some(received) => received?,
             None => return Err(failure_of(upload.into_outcome())),
         }
-        answered.set(true);
+        progress.answered.set(true);
         deadline.disarm();
         self.status = head.status;
         if head.status == 101 {
@@ -254,9 +259,11 @@ impl Exchange<'_> {
                 Err(Failure::BackendInvalid(Fault::Status))
             };
         }
+        messages.begin_body(head.body);
+        let first = messages.decode_buffered(head.length).map_err(Failure::BackendInvalid)?;
         let can_finish = upload.is_done() || is_soon_read(request);
         let persistence = out.persistence(head, request.persistent() && !core.draining.get() && can_finish);
-        let relaying = relay_response(core, messages, out, head, persistence);
+        let relaying = relay_response(core, messages, out, (head, first), persistence);
         match upload.during(relaying, Result::is_err).await {
             Some(Ok(())) => {}
             Some(Err(Broken::Client)) => return Ok(Talk::Broken),
@@ -311,10 +318,11 @@ impl Exchange<'_> {
     async fn switch_protocols(
         &mut self,
         downstream: &mut Downstream<'_>,
-        upstream: Box<Upstream>,
+        leased: Leased,
         head: &ResponseHead,
     ) -> Result<Ending, Failure> {
-        let Upstream { mut messages, mut write, permit, .. } = *upstream;
+        let Leased { upstream, permit } = leased;
+        let Upstream { mut messages, mut write, .. } = *upstream;
         drop(permit);
         let bytes = &messages.buffered()[..head.length];
         downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close });
@@ -332,11 +340,13 @@ impl Exchange<'_> {
     }
 
     /// Puts the connection back for the next request.
-    fn keep(&self, mut upstream: Box<Upstream>) {
-        let is_clean = upstream.messages.buffered().is_empty();
+    fn keep(&self, mut leased: Leased) {
+        let Upstream { messages, write, .. } = &mut *leased.upstream;
+        // Bytes behind a response answer nobody's request; they must never answer the next one's.
+        let is_clean = messages.buffered().is_empty() && (messages.has_seen_all() || write.peer_is_quiet());
         if is_clean && self.core.settings.upstream.keep_alive && !self.core.draining.get() {
-            upstream.messages.start_early();
-            self.core.connector.pool.put(upstream);
+            messages.start_early();
+            self.core.connector.pool.put(leased);
         }
     }
 
@@ -446,8 +456,8 @@ fn failure_of(outcome: Option<Result<(), Failure>>) -> Failure {
 async fn final_head(
     core: &Core,
     request: &RequestHead,
-    messages: &mut MessageReader,
-    out: &mut ResponseOut<'_>,
+    (messages, out): (&mut MessageReader, &mut ResponseOut<'_>),
+    (client_deadline, progress): (&Deadline, &Progress),
     head: &mut ResponseHead,
 ) -> Result<(), Failure> {
     for _ in 0..INTERIM_RESPONSES {
@@ -467,7 +477,13 @@ async fn final_head(
         let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive };
         out.send_interim(outgoing).await.map_err(|_| Failure::ClientGone)?;
         messages.consume(length);
-        messages.deadline().arm(core.backend_patience.header);
+        if head.status == 100 && !progress.uploaded.get() {
+            // Now it is the client's turn.
+            messages.deadline().disarm();
+            client_deadline.arm(core.client_patience.body);
+        } else {
+            messages.deadline().arm_anew(core.backend_patience.header);
+        }
     }
     Err(Failure::BackendInvalid(Fault::Status))
 }
@@ -477,15 +493,13 @@ async fn relay_response(
     core: &Core,
     messages: &mut MessageReader,
     out: &mut ResponseOut<'_>,
-    head: &ResponseHead,
+    (head, first): (&ResponseHead, Decoded),
     persistence: Persistence,
 ) -> Result<(), Broken> {
     out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence });
     messages.consume(head.length);
-    messages.begin_body(head.body);
-    let decoded = messages.decode_buffered().map_err(|_| Broken::Backend)?;
-    out.put_payload(messages.payload(decoded));
-    messages.consume(decoded.consumed);
+    out.put_payload(messages.payload(first));
+    messages.consume(first.consumed);
     let is_whole = messages.body_is_done();
     if is_whole {
         out.put_end(&messages.take_trailers());
@@ -502,7 +516,7 @@ async fn upload(
     core: &Core,
     request: &RequestHead,
     held: &mut HeldBody,
-    (deadline, answered): (&Deadline, &Cell<bool>),
+    (deadline, progress): (&Deadline, &Progress),
     (body, write): (&mut RequestBody<'_>, &mut WriteHalf),
 ) -> Result<(), Failure> {
     if held.is_whole() {
@@ -519,7 +533,7 @@ async fn upload(
         backend_patience: core.backend_patience.body,
         answer_deadline: deadline,
         answer_patience: core.backend_patience.header,
-        answered,
+        progress,
     };
     upload.run(body, write).await
 }

@@ -58,6 +58,8 @@ pub(crate) struct MessageReader {
     head_capacity: usize,
     decoder: BodyDecoder,
     bulk: Rc<BulkBuffers>,
+    /// The last read got as much as it asked for: there may be more.
+    filled: bool,
 }
 
 enum State {
@@ -77,7 +79,13 @@ impl MessageReader {
             head_capacity,
             decoder: BodyDecoder::new(Length::None),
             bulk,
+            filled: false,
         }
+    }
+
+    /// Whether the last read got less than it asked for: then nothing more had arrived by that time.
+    pub(crate) fn has_seen_all(&self) -> bool {
+        !self.filled
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {
@@ -110,6 +118,7 @@ impl MessageReader {
             }
             State::Moving => return Ok(false),
         };
+        self.filled = buffer.room() == 0;
         (self.buffer, self.state) = (buffer, State::Ready(half));
         result.map(|count| count > 0)
     }
@@ -159,10 +168,10 @@ impl MessageReader {
         self.decoder.is_done()
     }
 
-    /// Decodes what has arrived of the body, in place. [`Self::payload`] is what it yields; then
-    /// [`Self::consume`] as much as was decoded.
-    pub(crate) fn decode_buffered(&mut self) -> Result<Decoded, Fault> {
-        self.decoder.decode(self.buffer.as_mut_slice())
+    /// Decodes what has arrived of the body, in place, from `offset` on. Once those before it are consumed,
+    /// [`Self::payload`] is what it yields; then [`Self::consume`] as much as was decoded.
+    pub(crate) fn decode_buffered(&mut self, offset: usize) -> Result<Decoded, Fault> {
+        self.decoder.decode(&mut self.buffer.as_mut_slice()[offset..])
     }
 
     pub(crate) fn payload(&self, decoded: Decoded) -> &[u8] {
@@ -178,7 +187,7 @@ impl MessageReader {
     pub(crate) fn buffered_part(&mut self) -> Result<Option<Part>, Fault> {
         let mut part = None;
         if !self.decoder.is_done() && !self.buffer.is_empty() {
-            let decoded = self.decode_buffered()?;
+            let decoded = self.decode_buffered(0)?;
             if decoded.payload_end > decoded.payload_start {
                 let mut data = self.bulk.take();
                 data.extend(self.payload(decoded));
@@ -207,7 +216,8 @@ impl MessageReader {
     /// Reads into a bulk buffer and decodes there; what belongs to the next message is set aside.
     async fn read_part(&mut self) -> Result<Option<Part>, ReadFault> {
         let State::Ready(half) = &mut self.state else { return Err(ReadFault::Closed) };
-        let (result, mut part) = half.read(self.bulk.take(), self.decoder.wanted(BULK_BYTES)).await;
+        let wanted = self.decoder.wanted(BULK_BYTES);
+        let (result, mut part) = half.read(self.bulk.take(), wanted).await;
         let count = match result {
             Ok(count) => count,
             Err(error) => {
@@ -224,6 +234,7 @@ impl MessageReader {
                 Err(ReadFault::Closed)
             };
         }
+        self.filled = count == wanted;
         let decoded = self.decoder.decode(part.as_mut_slice()).map_err(ReadFault::Message)?;
         self.buffer.extend(&part.as_slice()[decoded.consumed..]);
         part.truncate(decoded.payload_end);

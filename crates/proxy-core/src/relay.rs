@@ -1,6 +1,7 @@
 //! Moves bodies: the request's to the backend while the response comes back, and bytes of a tunnel both ways.
 //! Knows nothing of routes, heads or statuses.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -82,6 +83,15 @@ fn append_end(out: &mut Vec<u8>, chunked: bool, trailers: &[u8]) {
     }
 }
 
+/// How far an exchange with a backend has come, for the side that does not see it itself.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// The request has been sent to its end.
+    pub(crate) uploaded: Cell<bool>,
+    /// The final answer has begun.
+    pub(crate) answered: Cell<bool>,
+}
+
 /// How an upload goes about it.
 pub(crate) struct Upload<'a> {
     pub(crate) held: &'a mut HeldBody,
@@ -97,8 +107,7 @@ pub(crate) struct Upload<'a> {
     /// Counts the backend's time from the last byte it was sent.
     pub(crate) answer_deadline: &'a Deadline,
     pub(crate) answer_patience: Ticks,
-    /// Set once the answer has begun: its time is then counted elsewhere.
-    pub(crate) answered: &'a std::cell::Cell<bool>,
+    pub(crate) progress: &'a Progress,
 }
 
 impl Upload<'_> {
@@ -117,6 +126,9 @@ impl Upload<'_> {
         loop {
             let part = body.part(patience).await?;
             patience = self.client_patience;
+            if !self.progress.answered.get() {
+                self.answer_deadline.disarm();
+            }
             let is_end = matches!(part, Part::End(_));
             let out = self.framed(part);
             // A backend that takes no more gets no more; the client may finish what it began.
@@ -128,13 +140,15 @@ impl Upload<'_> {
                 out
             };
             self.bulk.put(buffer);
-            if !self.answered.get() {
-                self.answer_deadline.arm(self.answer_patience);
-            }
             if is_end {
-                return Ok(());
+                break;
             }
         }
+        self.progress.uploaded.set(true);
+        if !self.progress.answered.get() {
+            self.answer_deadline.arm(self.answer_patience);
+        }
+        Ok(())
     }
 
     /// The part as the backend gets it; what is worth keeping of it is kept.
@@ -239,7 +253,7 @@ pub(crate) async fn download(
 }
 
 /// Moves bytes both ways until both sides have ended, or nothing moves for `patience`. An end on one side is
-/// passed on as an end to the other (RFC 6455 and others close in halves).
+/// passed on as an end to the other (RFC 6455 and others close in halves); a broken side ends both.
 pub(crate) async fn tunnel(
     client: &mut Downstream<'_>,
     (messages, write): (&mut MessageReader, &mut WriteHalf),
@@ -254,29 +268,31 @@ pub(crate) async fn tunnel(
     };
     arm();
     let (client_socket, backend_socket) = (out.cutter(), write.cutter());
+    let end = |moved: Result<(), StreamError>| {
+        if moved.is_err() {
+            client_socket.cut();
+            backend_socket.cut();
+        }
+    };
     let forth = async {
-        while let Ok(Some(piece)) = body.raw().await {
+        while let Some(piece) = body.raw().await? {
             arm();
             let (sent, piece) = write.write_all(piece, patience).await;
             bulk.put(piece);
-            if sent.is_err() {
-                client_socket.cut();
-                return;
-            }
+            sent?;
         }
         write.finish();
+        Ok(())
     };
     let back = async {
-        while let Ok(Some(piece)) = messages.raw().await {
+        while let Some(piece) = messages.raw().await? {
             arm();
             let (sent, piece) = out.send_raw(piece, patience).await;
             bulk.put(piece);
-            if sent.is_err() {
-                backend_socket.cut();
-                return;
-            }
+            sent?;
         }
         out.finish();
+        Ok(())
     };
-    monoio::join!(forth, back);
+    monoio::join!(async { end(forth.await) }, async { end(back.await) });
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use crate::buffer::Buffer;
 use crate::deadline::{Cut, Deadline, Ticks, Wheel};
@@ -114,6 +115,12 @@ impl WriteHalf {
         self.deadline.disarm();
         bytes.clear();
         (result, Buffer::from_vec(bytes, 0))
+    }
+
+    /// Whether nothing has arrived from the peer that was not read, not even its end.
+    pub(crate) fn peer_is_quiet(&self) -> bool {
+        let peeked = recv(self.fd, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        peeked == Err(Errno::EAGAIN)
     }
 
     /// Whether the peer once took nothing for too long.

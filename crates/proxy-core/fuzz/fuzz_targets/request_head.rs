@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use proxy_core::http::encode::request_for_fuzzing;
 use proxy_core::http::head::{HeadLimits, HeadScan};
 use proxy_core::http::request::RequestHead;
 
@@ -23,7 +24,7 @@ fuzz_target!(|input: (u16, Vec<u8>)| {
     if head.parse(bytes[..length].to_vec(), length, LIMITS).is_err() {
         return;
     }
-    let sent = head.as_sent_for_test();
+    let sent = request_for_fuzzing(&head);
     assert_eq!(HeadScan::default().advance(&sent, usize::MAX), Ok(Some(sent.len())), "one head, and nothing behind it");
     let mut again = RequestHead::default();
     let limits = HeadLimits { bytes: usize::MAX, fields: 64, target: usize::MAX };

@@ -2,8 +2,9 @@
 //! up to the end of the connection.
 
 use super::fault::Fault;
-use super::head::{HeadScan, Length, Span};
+use super::head::{HeadScan, Length};
 use super::headers::Name;
+use super::span::Span;
 use crate::bounds::{CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, HEADER_FIELDS_CEILING, TRAILER_BYTES};
 
 /// Decodes one body.

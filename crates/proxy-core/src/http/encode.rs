@@ -1,8 +1,8 @@
 //! Heads as they go out: the request to a backend, the response to a client. Everything end-to-end keeps its
 //! bytes, order and case; hop-by-hop fields are taken off; the proxy's own fields come last.
 
-use super::head::{Field, Length, Version};
-use super::headers::{Name, copy_fields, is_nominated};
+use super::head::{Length, Version};
+use super::headers::{Field, Name, copy_fields, is_nominated};
 use super::request::RequestHead;
 use super::response::ResponseHead;
 use crate::bounds::REQUEST_ID_BYTES;
@@ -77,6 +77,16 @@ pub(crate) fn request(
     out.extend_from_slice(b"\r\n");
 }
 
+/// The head as a backend would get it from an untrusted client: for fuzzing.
+#[doc(hidden)]
+pub fn request_for_fuzzing(head: &RequestHead) -> Vec<u8> {
+    let forwarding =
+        Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
+    let mut out = Vec::new();
+    request(&mut out, head, &forwarding, Destination { path_prefix: "", authority: "backend.test" });
+    out
+}
+
 /// `X-Forwarded-*` and `X-Real-IP`: from the real connection, or what a trusted proxy said with its own address
 /// appended.
 fn forwarding_fields(out: &mut Vec<u8>, request: &RequestHead, forwarding: &Forwarding<'_>, host: &[u8]) {
@@ -143,9 +153,12 @@ pub(crate) fn response(
 ) {
     status_line(out, response.status, response.reason.within(bytes));
     let drop_length = response.status < 200 || response.status == 204;
+    // A list of trailers to come is a promise that only chunks can keep.
+    let drop_trailer = framing != Length::Chunked;
     copy_fields(out, bytes, &response.fields, response.length - 2, |field| {
         keeps(field, &response.fields, bytes, response.connection.nominates)
             && !(drop_length && field.known == Name::ContentLength)
+            && !(drop_trailer && field.known == Name::Trailer)
     });
     if framing == Length::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");

@@ -4,46 +4,8 @@
 use std::mem::MaybeUninit;
 
 use super::fault::Fault;
-use super::headers::Name;
+use super::headers::tokens;
 use crate::bounds::HEADER_FIELDS_CEILING;
-
-/// A range of the head's bytes. 32 bits: a head is bounded far below.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span {
-    /// First byte.
-    pub start: u32,
-    /// One past the last byte.
-    pub end: u32,
-}
-
-impl Span {
-    /// The range of `part` within `whole`. An empty part lies at 0: parsers give those no place.
-    pub(crate) fn of(part: &[u8], whole: &[u8]) -> Self {
-        if part.is_empty() {
-            return Self::default();
-        }
-        let start = part.as_ptr() as usize - whole.as_ptr() as usize;
-        assert!(start + part.len() <= whole.len(), "part lies outside the head");
-        Self { start: start as u32, end: (start + part.len()) as u32 }
-    }
-
-    /// The bytes of this range.
-    pub fn within(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.end as usize]
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.start == self.end
-    }
-}
-
-/// One header field, by place.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
-    pub(crate) known: Name,
-}
 
 /// Protocol version of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -196,11 +158,6 @@ impl ConnectionOptions {
             Version::Http10 => self.keep_alive && !self.close,
         }
     }
-}
-
-/// The elements of a comma-separated field value, without white space, empty ones left out.
-pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 pub(crate) fn parse_error(error: httparse::Error) -> Fault {

@@ -1,6 +1,14 @@
 //! The header fields this proxy acts on, and which fields go to the next hop.
 
-use super::head::{Field, tokens};
+use super::span::Span;
+
+/// One header field, by place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    pub(crate) known: Name,
+}
 
 /// A field name the proxy knows, or any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +21,7 @@ pub(crate) enum Name {
     ProxyConnection,
     Referer,
     Te,
+    Trailer,
     TransferEncoding,
     Upgrade,
     UserAgent,
@@ -36,6 +45,7 @@ impl Name {
             4 if is("host") => Self::Host,
             6 if is("expect") => Self::Expect,
             7 if is("referer") => Self::Referer,
+            7 if is("trailer") => Self::Trailer,
             7 if is("upgrade") => Self::Upgrade,
             9 if like(name, "x-real-ip") => Self::RealIp,
             10 if is("connection") => Self::Connection,
@@ -94,6 +104,11 @@ pub(crate) fn is_nominated(field: &Field, fields: &[Field], bytes: &[u8]) -> boo
             .iter()
             .filter(|other| other.known == Name::Connection)
             .any(|other| tokens(other.value.within(bytes)).any(|token| token.eq_ignore_ascii_case(name)))
+}
+
+/// The elements of a comma-separated field value, without white space, empty ones left out.
+pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// Equal but for case and for underscores in the place of dashes. `known` is lower-case with dashes.

@@ -2,7 +2,7 @@
 //! socket, no clock, no settings beyond sizes.
 
 pub mod body;
-pub(crate) mod encode;
+pub mod encode;
 
 pub(crate) mod fault;
 pub mod head;
@@ -10,3 +10,4 @@ pub(crate) mod headers;
 pub(crate) mod host;
 pub mod request;
 pub mod response;
+pub(crate) mod span;

@@ -1,11 +1,10 @@
 //! The head of a request, parsed once into something that cannot be ambiguous (RFC 9112 sections 2, 3, 5, 6).
 
 use super::fault::Fault;
-use super::head::{
-    ConnectionOptions, Field, HeadLimits, Length, Lengths, Span, Version, empty_table, parse_error,
-};
-use super::headers::Name;
+use super::head::{ConnectionOptions, HeadLimits, Length, Lengths, Version, empty_table, parse_error};
+use super::headers::{Field, Name};
 use super::host;
+use super::span::Span;
 
 /// A request head with the bytes it was parsed from. Reused from request to request of one connection: after
 /// the first it allocates nothing.
@@ -156,17 +155,6 @@ impl RequestHead {
     /// How long the body is.
     pub fn body_length(&self) -> Length {
         self.body
-    }
-
-    /// The head as some backend would get it from an untrusted client: for fuzzing.
-    #[doc(hidden)]
-    pub fn as_sent_for_test(&self) -> Vec<u8> {
-        use super::encode::{Destination, Forwarding, request};
-        let forwarding =
-            Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
-        let mut out = Vec::new();
-        request(&mut out, self, &forwarding, Destination { path_prefix: "", authority: "backend.test" });
-        out
     }
 
     /// Bytes of the method.

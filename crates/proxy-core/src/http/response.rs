@@ -1,10 +1,9 @@
 //! The head of a backend's response, parsed once (RFC 9112 sections 4, 5, 6).
 
 use super::fault::Fault;
-use super::head::{
-    ConnectionOptions, Field, HeadLimits, Length, Lengths, Span, Version, empty_table, parse_error,
-};
-use super::headers::Name;
+use super::head::{ConnectionOptions, HeadLimits, Length, Lengths, Version, empty_table, parse_error};
+use super::headers::{Field, Name};
+use super::span::Span;
 
 /// A response head as ranges of the buffer it was parsed from.
 #[derive(Debug, Default)]

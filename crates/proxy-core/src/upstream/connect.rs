@@ -12,13 +12,13 @@ use crate::buffer::BulkBuffers;
 use crate::deadline::Wheel;
 use crate::error::Failure;
 use crate::upstream::connection::Upstream;
-use crate::upstream::pool::{Lease, Permit, Pool};
+use crate::upstream::pool::{Lease, Leased, Permit, Pool};
 use crate::upstream::resolve::Resolver;
 
 /// What it takes to reach backends from this core.
 pub(crate) struct Connector {
     pub(crate) pool: Pool,
-    pub(crate) resolver: Resolver,
+    pub(crate) resolver: Rc<Resolver>,
     pub(crate) wheel: Wheel,
     pub(crate) bulk: Rc<BulkBuffers>,
     /// For one connection in total, and for the wait until one is free. `None`: no limit.
@@ -27,15 +27,15 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// A connection to `backend`; a new one where `fresh`.
-    pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Box<Upstream>, Failure> {
+    pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
         match self.pool.lease(&backend.authority, fresh, self.patience).await {
-            Ok(Lease::Idle(upstream)) => Ok(upstream),
+            Ok(Lease::Idle(leased)) => Ok(leased),
             Ok(Lease::Open(permit)) => self.open(backend, permit).await,
             Err(_) => Err(Failure::BackendBusy),
         }
     }
 
-    async fn open(&self, backend: &Backend, permit: Permit) -> Result<Box<Upstream>, Failure> {
+    async fn open(&self, backend: &Backend, permit: Permit) -> Result<Leased, Failure> {
         let opening = self.connect(backend);
         let stream = match self.patience {
             None => opening.await,
@@ -49,7 +49,8 @@ impl Connector {
         {
             self.resolver.doubt(name);
         }
-        Ok(Box::new(Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk), permit)))
+        let upstream = Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk));
+        Ok(Leased { upstream: Box::new(upstream), permit })
     }
 
     /// Tries the addresses one after the other, the first at random so that all are used.

@@ -6,15 +6,13 @@ use crate::deadline::{Cut, Wheel};
 use crate::http::response::ResponseHead;
 use crate::message_reader::MessageReader;
 use crate::stream::{self, WriteHalf};
-use crate::upstream::pool::Permit;
 use monoio::net::TcpStream;
 use std::rc::Rc;
 
-/// An open connection, idle or in use. Dropping it closes it and frees its place in the pool.
+/// An open connection, idle or in use. Dropping it closes it.
 pub(crate) struct Upstream {
     pub(crate) messages: MessageReader,
     pub(crate) write: WriteHalf,
-    pub(crate) permit: Permit,
     /// Whether it has served a request before: its backend may have closed it in the meantime.
     pub(crate) reused: bool,
     /// Response heads are parsed into this. Kept from response to response.
@@ -24,10 +22,10 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(stream: TcpStream, wheel: &Wheel, bulk: Rc<BulkBuffers>, permit: Permit) -> Self {
+    pub(crate) fn new(stream: TcpStream, wheel: &Wheel, bulk: Rc<BulkBuffers>) -> Self {
         let (read, write) = stream::split(stream, wheel, Cut::Both);
         let messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
-        Self { messages, write, permit, reused: false, head: ResponseHead::default(), scratch: Vec::new() }
+        Self { messages, write, reused: false, head: ResponseHead::default(), scratch: Vec::new() }
     }
 
     /// The buffer that a request head is encoded into.

@@ -31,8 +31,14 @@ struct Connections {
 }
 
 struct Idle {
-    upstream: Box<Upstream>,
+    leased: Leased,
     since: u64,
+}
+
+/// A connection with its place in the pool. Dropping it closes the one and frees the other.
+pub(crate) struct Leased {
+    pub(crate) upstream: Box<Upstream>,
+    pub(crate) permit: Permit,
 }
 
 /// A request that waits for a place.
@@ -55,7 +61,7 @@ impl Drop for Permit {
 /// What a request gets to talk to its backend with.
 pub(crate) enum Lease {
     /// A connection that lies idle.
-    Idle(Box<Upstream>),
+    Idle(Leased),
     /// The right to open one.
     Open(Permit),
 }
@@ -117,14 +123,14 @@ impl Pool {
 
     /// Puts a connection whose last response was read to its end, and whose next read has been started, with the
     /// idle ones.
-    pub(crate) fn put(&self, mut upstream: Box<Upstream>) {
-        upstream.reused = true;
-        let connections = Rc::clone(&upstream.permit.0);
+    pub(crate) fn put(&self, mut leased: Leased) {
+        leased.upstream.reused = true;
+        let connections = Rc::clone(&leased.permit.0);
         if self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
             return;
         }
         self.idle.set(self.idle.get() + 1);
-        connections.idle.borrow_mut().push_back(Idle { upstream, since: self.now.get() });
+        connections.idle.borrow_mut().push_back(Idle { leased, since: self.now.get() });
         connections.call_next();
     }
 
@@ -148,9 +154,9 @@ impl Pool {
 
 impl Connections {
     fn try_lease(self: &Rc<Self>, fresh: bool) -> Option<Lease> {
-        while let Some(mut upstream) = self.pop_idle(fresh) {
-            if !fresh && upstream.messages.is_quiet() {
-                return Some(Lease::Idle(upstream));
+        while let Some(mut leased) = self.pop_idle(fresh) {
+            if !fresh && leased.upstream.messages.is_quiet() {
+                return Some(Lease::Idle(leased));
             }
         }
         if self.open.get() >= self.max {
@@ -165,7 +171,7 @@ impl Connections {
         let before = self.idle.take();
         let count = before.len();
         let is_fresh = |idle: &mut Idle| {
-            now.saturating_sub(idle.since) < IDLE_UPSTREAM_SECONDS && idle.upstream.messages.is_quiet()
+            now.saturating_sub(idle.since) < IDLE_UPSTREAM_SECONDS && idle.leased.upstream.messages.is_quiet()
         };
         let kept: VecDeque<_> =
             before.into_iter().filter_map(|mut idle| is_fresh(&mut idle).then_some(idle)).collect();
@@ -174,13 +180,13 @@ impl Connections {
     }
 
     /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
-    fn pop_idle(&self, fresh: bool) -> Option<Box<Upstream>> {
+    fn pop_idle(&self, fresh: bool) -> Option<Leased> {
         if fresh && self.open.get() < self.max {
             return None;
         }
         let popped = self.idle.borrow_mut().pop_back()?;
         self.idle_total.set(self.idle_total.get() - 1);
-        Some(popped.upstream)
+        Some(popped.leased)
     }
 
     async fn wait_for_place(self: &Rc<Self>, fresh: bool) -> Result<Lease, Busy> {
