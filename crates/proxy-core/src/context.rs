@@ -14,6 +14,7 @@ use crate::downstream::h1::ClientPatience;
 use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
 use crate::settings::Settings;
+use crate::stream::Cutter;
 use crate::upstream::connect::Connector;
 
 /// One core's state.
@@ -63,12 +64,16 @@ pub(crate) struct Connections(RefCell<Slab<Connection>>);
 struct Connection {
     fd: RawFd,
     idle: bool,
+    /// The backend's connection whose answer is awaited for this client.
+    awaited: Option<Cutter>,
+    /// The client has reset its connection.
+    gone: bool,
 }
 
 impl Connections {
     /// Registers the connection on `fd`. The registration must be dropped before the socket is closed.
     pub(crate) fn register(&self, fd: RawFd) -> Registration<'_> {
-        let key = self.0.borrow_mut().insert(Connection { fd, idle: true });
+        let key = self.0.borrow_mut().insert(Connection { fd, idle: true, awaited: None, gone: false });
         Registration { connections: self, key }
     }
 
@@ -81,6 +86,22 @@ impl Connections {
         for (_, connection) in self.0.borrow().iter().filter(|(_, connection)| connection.idle) {
             // The only error is that the peer is gone already.
             let _ = shutdown(connection.fd, Shutdown::Read);
+        }
+    }
+
+    /// Ends the backend connections whose clients have reset theirs: the answer is for nobody. A client that has
+    /// only ended its own side is served to the end. To be called about once a second.
+    pub(crate) fn cut_awaited_for_nobody(&self) {
+        let mut connections = self.0.borrow_mut();
+        let awaiting = connections.iter_mut().map(|(_, connection)| connection);
+        let mut awaiting: Vec<_> = awaiting.filter(|connection| connection.awaited.is_some()).collect();
+        let clients: Vec<RawFd> = awaiting.iter().map(|connection| connection.fd).collect();
+        let broken = crate::socket::broken(&clients);
+        for (connection, _) in awaiting.iter_mut().zip(broken).filter(|(_, is_broken)| *is_broken) {
+            connection.gone = true;
+            if let Some(backend) = connection.awaited.take() {
+                backend.cut();
+            }
         }
     }
 
@@ -100,6 +121,16 @@ pub(crate) struct Registration<'a> {
 }
 
 impl Registration<'_> {
+    /// Says which backend connection the client's answer comes from; it must be taken back before that is closed.
+    pub(crate) fn waits_for(&self, backend: Option<Cutter>) {
+        self.connections.0.borrow_mut()[self.key].awaited = backend;
+    }
+
+    /// Whether the client was found to have reset its connection.
+    pub(crate) fn client_is_gone(&self) -> bool {
+        self.connections.0.borrow()[self.key].gone
+    }
+
     /// Says whether the connection waits for a request.
     pub(crate) fn set_idle(&self, idle: bool) {
         self.connections.0.borrow_mut()[self.key].idle = idle;

@@ -221,6 +221,7 @@ fn each_second(core: &Core, second: u64) {
     core.connector.pool.sweep(second);
     core.connector.resolver.tick(second);
     core.complaints.tick();
+    core.connections.cut_awaited_for_nobody();
 }
 
 /// Whether nothing is left to wait for, `waited` after the drain began. What outlives the grace is cut.

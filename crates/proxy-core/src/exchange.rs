@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::access_log::{Entry, RequestLine};
 use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
 use crate::buffer::Buffer;
-use crate::context::Core;
+use crate::context::{Core, Registration};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{Downstream, OutgoingHead, RequestBody, ResponseOut};
 use crate::error::Failure;
@@ -49,6 +49,8 @@ pub(crate) enum Ending {
     Continue,
     /// The connection ends; what was sent should still arrive.
     Close,
+    /// The connection ends at once: nobody must take what was sent for whole, or nobody is there.
+    Abort,
 }
 
 /// What talking to a backend came to.
@@ -65,6 +67,7 @@ enum Talk {
 struct Exchange<'a> {
     core: &'a Core,
     client: &'a Client,
+    connection: &'a Registration<'a>,
     request: &'a RequestHead,
     started: Instant,
     frontend: Option<Rc<Frontend>>,
@@ -79,6 +82,7 @@ struct Exchange<'a> {
 pub(crate) async fn run(
     core: &Core,
     client: &Client,
+    connection: &Registration<'_>,
     (request, started): (&RequestHead, Instant),
     read: Result<(), Failure>,
     mut downstream: Downstream<'_>,
@@ -86,6 +90,7 @@ pub(crate) async fn run(
     let mut exchange = Exchange {
         core,
         client,
+        connection,
         request,
         started,
         frontend: None,
@@ -155,6 +160,8 @@ impl Exchange<'_> {
             let Some(backend) = pick::pick(&frontend.backends, &tried, fastrand::u64(..)) else { break };
             tried.push(backend.index);
             match self.ask(downstream, backend, held).await {
+                // A client that reset its connection has ended the backend's too.
+                Err(_) if self.connection.client_is_gone() => return Err(Failure::ClientGone),
                 Err(failure) if failure.is_backends() => last = failure,
                 outcome => return outcome,
             }
@@ -200,7 +207,10 @@ impl Exchange<'_> {
     ) -> Result<Ending, Failure> {
         self.send_request(&mut upstream, backend, held).await?;
         let mut head = std::mem::take(&mut upstream.head);
-        match self.converse(downstream, held, &mut upstream, &mut head).await? {
+        self.connection.waits_for(Some(upstream.write.cutter()));
+        let talk = self.converse(downstream, held, &mut upstream, &mut head).await;
+        self.connection.waits_for(None);
+        match talk? {
             Talk::Switch => self.switch_protocols(downstream, upstream, &head).await,
             Talk::Answered { persistence, uploaded } => {
                 let is_reusable = uploaded && head.persistent();
@@ -210,7 +220,7 @@ impl Exchange<'_> {
                 }
                 Ok(if uploaded { ending_of(persistence) } else { Ending::Close })
             }
-            Talk::Broken => Ok(Ending::Close),
+            Talk::Broken => Ok(Ending::Abort),
         }
     }
 
@@ -346,7 +356,7 @@ impl Exchange<'_> {
         log::debug!("{} {}: {failure}", self.client.address_text, self.request.host);
         let Some(status) = failure.status().filter(|_| !downstream.out.has_begun()) else {
             downstream.out.abort();
-            return Ending::Close;
+            return Ending::Abort;
         };
         let persistence = match failure {
             Failure::Client(_) | Failure::ClientTimeout => Persistence::Close,
@@ -356,7 +366,7 @@ impl Exchange<'_> {
         let client = downstream.out.client(persistence);
         let (pages, to_head) = (&self.core.settings.pages, self.request.is_head());
         let sent = downstream.out.send_own(|out| answer::error(out, status, pages, client, to_head)).await;
-        if sent.is_err() { Ending::Close } else { ending_of(persistence) }
+        if sent.is_err() { Ending::Abort } else { ending_of(persistence) }
     }
 
     /// An answer of our own leaves the connection usable where nothing of the request is still to come.

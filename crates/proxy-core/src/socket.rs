@@ -2,12 +2,34 @@
 #![allow(unsafe_code, reason = "a descriptor that monoio owns can only be borrowed by number")]
 
 use std::os::fd::{BorrowedFd, RawFd};
-use std::time::Duration;
 
-/// Makes the next close of `fd` a reset. `fd` must be open: callers own the half that keeps it so.
-pub(crate) fn linger_zero(fd: RawFd) {
-    // SAFETY: the caller's WriteHalf holds the socket open for the length of this call, and the borrow ends here.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    // Fails only for a peer that is gone, for which there is nothing to reset.
-    let _ = socket2::SockRef::from(&borrowed).set_linger(Some(Duration::ZERO));
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Resets the connection on `fd` at once. Setting SO_LINGER to zero would not do: monoio's write half ends the
+/// connection in order when it is dropped. Connecting to no address dissolves a TCP connection by a reset
+/// (connect(2)). `fd` must be open.
+pub(crate) fn reset(fd: RawFd) {
+    // SAFETY: sockaddr is plain old data, for which all zeroes is a value.
+    let mut nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+    nowhere.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+    // SAFETY: `nowhere` lives through the call and its size is given; a bad `fd` is an error, not undefined.
+    // The only error is that the peer is gone already.
+    let _ = unsafe { libc::connect(fd, &raw const nowhere, size_of::<libc::sockaddr>() as libc::socklen_t) };
+}
+
+/// For each of `sockets`, whether its peer has reset it. All must be open.
+pub(crate) fn broken(sockets: &[RawFd]) -> Vec<bool> {
+    let watch = |&fd: &RawFd| {
+        // SAFETY: the caller's connections hold these sockets open for the length of this call, and no borrow
+        // outlives it.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        PollFd::new(borrowed, PollFlags::empty())
+    };
+    let mut polled: Vec<PollFd<'_>> = sockets.iter().map(watch).collect();
+    // Without a time-out the only errors are of memory; then nobody is found broken this time.
+    let _ = poll(&mut polled, PollTimeout::ZERO);
+    let is_broken =
+        |polled: &PollFd<'_>| polled.revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+    polled.iter().map(is_broken).collect()
 }

@@ -138,9 +138,9 @@ impl WriteHalf {
         let _ = shutdown(self.fd, Shutdown::Read);
     }
 
-    /// Makes the close a reset, for a transfer whose end would otherwise look like its true end.
-    pub(crate) fn reset_on_close(&self) {
-        crate::socket::linger_zero(self.fd);
+    /// Resets the connection, for a transfer whose end would otherwise look like its true end.
+    pub(crate) fn reset(&self) {
+        crate::socket::reset(self.fd);
     }
 
     pub(crate) fn fd(&self) -> RawFd {

@@ -40,10 +40,13 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         let read = reader.head(&mut request, core.limits).await;
         writer.begin(request.version);
         let downstream = Downstream { body: RequestBody::H1(&mut reader), out: ResponseOut::H1(&mut writer) };
-        let ending = exchange::run(&core, &client, (&request, started), read, downstream).await;
+        let ending =
+            exchange::run(&core, &client, &registration, (&request, started), read, downstream).await;
         reader.messages.recycle(std::mem::take(&mut request.bytes));
-        if ending == Ending::Close {
-            break;
+        match ending {
+            Ending::Continue => {}
+            Ending::Close => break,
+            Ending::Abort => return,
         }
     }
     writer.io.finish();

@@ -265,7 +265,7 @@ impl H1Writer {
     /// A response framed by the connection's end is aborted by a reset, any other by ending it early.
     pub(crate) fn abort(&self) {
         if self.framing == Length::UntilClose {
-            self.io.reset_on_close();
+            self.io.reset();
         }
     }
 }
