@@ -14,6 +14,7 @@ fn ping_is_answered_with_or_without_redis() {
     let proxy = Proxy::start(json!({ "redis": { "port": redis.port } }));
     let mut client = proxy.connect();
     assert_eq!(answer(&mut client, "__ping__"), (200, "ok".into()));
+    proxy.wait_for_log("followed live");
     redis.kill();
     proxy.wait_for_log("connection lost");
     assert_eq!(answer(&mut client, "__ping__"), (200, "ok".into()));
@@ -27,6 +28,7 @@ fn known_routes_outlive_redis() {
     let mut scene = Scene::with(json!({ "server": { "workers": 1 } }), &[&backend.url()]);
     let mut client = scene.connect();
     assert_eq!(answer(&mut client, SITE).0, 200);
+    scene.proxy.wait_for_log("followed live");
     scene.redis.kill();
     scene.proxy.wait_for_log("connection lost");
     assert_eq!(answer(&mut client, SITE), (200, "fine".into()));
