@@ -151,6 +151,53 @@ fn a_chunked_answer_may_be_split_anywhere() {
 }
 
 #[test]
+fn an_answer_may_come_byte_by_byte() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let backend = Backend::run(|peer| {
+        while peer.request().is_some() {
+            ANSWER.as_bytes().iter().for_each(|byte| peer.send([*byte]));
+        }
+    });
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..10 {
+        assert_eq!(client.ask(get("/")).text(), "abc");
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn thousands_of_tiny_chunks_arrive() {
+    let body: String = (0..20_000).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+    let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
+    let chunks = chunks + "0\r\n\r\n";
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let backend = Backend::answering(answer);
+    let scene = Scene::of(&backend);
+    let response = scene.ask(request("POST", "/", "Transfer-Encoding: chunked\r\n") + &chunks);
+    assert!(response.text() == body && backend.request().body == body.as_bytes());
+}
+
+#[test]
+fn an_empty_chunked_answer_is_empty() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..3 {
+        let response = client.ask(get("/"));
+        assert_eq!((response.framing, response.body.len()), (Framing::Chunked, 0));
+    }
+}
+
+#[test]
+fn a_large_answer_head_passes() {
+    let fields = format!("X: {}\r\n", "y".repeat(10_000)).repeat(6);
+    let backend = Backend::answering(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nhi"));
+    let response = Scene::of(&backend).ask(get("/"));
+    assert_eq!((response.text().as_str(), response.head.raw.len() > 60_000), ("hi", true));
+}
+
+#[test]
 fn trailers_of_an_answer_are_passed_on() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n",
