@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::support::backend::{Backend, ok};
-use crate::support::scene::{Scene, get, request};
+use crate::support::scene::{SITE, Scene, get, request};
 
 /// Bytes that repeat only after a prime, so that a lost or doubled piece shows.
 fn pattern(length: usize) -> Vec<u8> {
@@ -175,4 +175,65 @@ fn five_megabytes_in_chunks_come_down_unchanged() {
     });
     let response = Scene::of(&backend).ask(get("/"));
     assert!(response.body == pattern(5_000_000), "{} bytes", response.body.len());
+}
+
+#[test]
+fn an_answer_before_a_reset_is_relayed() {
+    let backend = Backend::run(|peer| {
+        peer.head();
+        peer.send("HTTP/1.1 413 Too much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!");
+        peer.reset();
+    });
+    let scene = Scene::of(&backend);
+    for _ in 0..20 {
+        let mut client = scene.connect();
+        client.send(request("POST", "/", "Content-Length: 100000\r\n")).send(pattern(100_000));
+        let response = client.response();
+        assert_eq!((response.status, response.text().as_str()), (413, "no!"));
+    }
+}
+
+#[test]
+fn a_large_last_answer_arrives_whole() {
+    let body = pattern(5_000_000);
+    let answer = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), body.clone()].concat();
+    let (backend, closing) = (Backend::answering(ok(&body)), Backend::answering_once(answer));
+    let scene = Scene::of(&backend);
+    scene.redis.route("closing.example", &["closing", &closing.url()]);
+    let last = request("GET", "/", "Connection: close\r\n");
+    let old = last.replace("HTTP/1.1", "HTTP/1.0");
+    for request in
+        [&last, &old, &last.replace(SITE, "closing.example"), &old.replace(SITE, "closing.example")]
+    {
+        let mut client = scene.connect();
+        let response = client.send(request).finish().response();
+        assert!(response.body == body, "{} bytes of {request}", response.body.len());
+        client.expect_end();
+    }
+}
+
+#[test]
+fn long_bodies_do_not_grow_the_proxy() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.head() {
+            let length = head.get("content-length").unwrap().parse().unwrap();
+            peer.skip(length);
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+            (0..length / 50_000).for_each(|_| peer.send([b'x'; 50_000]));
+        }
+    });
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    let mut pass = |length: usize| {
+        client.send(request("POST", "/", &format!("Content-Length: {length}\r\n")));
+        (0..length / 50_000).for_each(|_| {
+            client.send([b'x'; 50_000]);
+        });
+        assert_eq!(client.response().body.len(), length);
+    };
+    pass(5_000_000);
+    let before = scene.proxy.resident_kilobytes();
+    pass(50_000_000);
+    let grown = scene.proxy.resident_kilobytes().saturating_sub(before);
+    assert!(grown < 8 * 1024, "grown by {grown} KB");
 }

@@ -1,5 +1,6 @@
 //! Where routes come from: Redis that is away, comes back or asks for a password, a table file, the demo.
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::routing::{answer, for_host, wait_for};
@@ -40,6 +41,64 @@ fn known_routes_outlive_redis() {
     wait_for(&scene.proxy, "unknown.example", "fine");
     // What Redis lost while it was down is gone.
     wait_for(&scene.proxy, SITE, "400");
+}
+
+#[test]
+fn requests_for_known_hosts_cost_redis_nothing() {
+    let backend = Backend::saying("fine");
+    let scene = Scene::with(json!({ "server": { "workers": 1 } }), &[&backend.url()]);
+    let mut client = scene.connect();
+    for host in [SITE, "unknown.example"] {
+        answer(&mut client, host);
+    }
+    scene.redis.command("CONFIG RESETSTAT");
+    for _ in 0..2000 {
+        assert_eq!(answer(&mut client, SITE).0, 200);
+        assert_eq!(answer(&mut client, "unknown.example").0, 400);
+    }
+    let mut calls = scene.redis.calls();
+    // The test's own, and the proxy's sign of life once in a while.
+    for own in ["config|resetstat", "select", "hello", "ping", "client|setinfo", "info"] {
+        calls.remove(own);
+    }
+    assert!(calls.values().sum::<usize>() < 20, "{calls:?}");
+}
+
+#[test]
+fn routes_that_expire_or_are_swapped_away_are_followed() {
+    let (backend, other) = (Backend::saying("fine"), Backend::saying("other"));
+    let scene = Scene::of(&backend);
+    wait_for(&scene.proxy, SITE, "fine");
+    scene.redis.command(&format!("PEXPIRE frontend:{SITE} 50"));
+    wait_for(&scene.proxy, SITE, "400");
+    scene.redis.command(&format!("-n 1 RPUSH frontend:{SITE} site {}", other.url()));
+    scene.redis.command("SWAPDB 0 1");
+    wait_for(&scene.proxy, SITE, "other");
+}
+
+#[test]
+fn a_killed_connection_to_redis_is_made_anew() {
+    let (backend, other) = (Backend::saying("fine"), Backend::saying("other"));
+    let scene = Scene::of(&backend);
+    wait_for(&scene.proxy, SITE, "fine");
+    scene.redis.command("CLIENT KILL TYPE normal");
+    scene.redis.route(SITE, &["site", &other.url()]);
+    wait_for(&scene.proxy, SITE, "other");
+    scene.proxy.wait_for_log("connection lost");
+}
+
+#[test]
+fn a_redis_that_hangs_is_noticed() {
+    let (backend, other) = (Backend::saying("fine"), Backend::saying("other"));
+    let scene = Scene::of(&backend);
+    wait_for(&scene.proxy, SITE, "fine");
+    scene.redis.signal(Signal::SIGSTOP);
+    let status = scene.ask(for_host("unknown.example")).status;
+    scene.proxy.wait_for_log("connection lost");
+    assert_eq!((status, scene.ask(get("/")).status), (503, 200));
+    scene.redis.signal(Signal::SIGCONT);
+    scene.redis.route(SITE, &["site", &other.url()]);
+    wait_for(&scene.proxy, SITE, "other");
 }
 
 #[test]
