@@ -47,6 +47,18 @@ fn a_backend_that_closes_costs_the_client_nothing() {
 }
 
 #[test]
+fn a_backend_of_http_1_0_may_keep_its_connection() {
+    let backend =
+        Backend::answering("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi");
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..3 {
+        assert_eq!(client.ask(get("/")).text(), "hi");
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
 fn http_1_0_closes_unless_it_asks_otherwise() {
     let backend = Backend::saying("hi");
     let scene = Scene::of(&backend);

@@ -1,18 +1,11 @@
 //! Where messages begin and end, in both directions.
 
-use std::io::Write;
-
 use crate::support::backend::{Backend, ok};
 use crate::support::client::Framing;
 use crate::support::scene::{SITE, Scene, get, request, with_body};
 
 const CHUNKED_POST: &str = "POST /c HTTP/1.1\r\nHost: site.example\r\nTransfer-Encoding: chunked\r\n\r\n\
                             3;e=\"x\"\r\nabc\r\n0a\r\n0123456789\r\n0\r\nX-Sum: 42\r\nX-Sum: 43\r\n\r\n";
-
-/// Bytes that repeat only after a prime, so that a lost or doubled piece shows.
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|place| (place % 251) as u8).collect()
-}
 
 #[test]
 fn a_get_is_answered() {
@@ -158,6 +151,53 @@ fn a_chunked_answer_may_be_split_anywhere() {
 }
 
 #[test]
+fn an_answer_may_come_byte_by_byte() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let backend = Backend::run(|peer| {
+        while peer.request().is_some() {
+            ANSWER.as_bytes().iter().for_each(|byte| peer.send([*byte]));
+        }
+    });
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..10 {
+        assert_eq!(client.ask(get("/")).text(), "abc");
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn thousands_of_tiny_chunks_arrive() {
+    let body: String = (0..20_000).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+    let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
+    let chunks = chunks + "0\r\n\r\n";
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    let backend = Backend::answering(answer);
+    let scene = Scene::of(&backend);
+    let response = scene.ask(request("POST", "/", "Transfer-Encoding: chunked\r\n") + &chunks);
+    assert!(response.text() == body && backend.request().body == body.as_bytes());
+}
+
+#[test]
+fn an_empty_chunked_answer_is_empty() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    for _ in 0..3 {
+        let response = client.ask(get("/"));
+        assert_eq!((response.framing, response.body.len()), (Framing::Chunked, 0));
+    }
+}
+
+#[test]
+fn a_large_answer_head_passes() {
+    let fields = format!("X: {}\r\n", "y".repeat(10_000)).repeat(6);
+    let backend = Backend::answering(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nhi"));
+    let response = Scene::of(&backend).ask(get("/"));
+    assert_eq!((response.text().as_str(), response.head.raw.len() > 60_000), ("hi", true));
+}
+
+#[test]
 fn trailers_of_an_answer_are_passed_on() {
     let backend = Backend::answering(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n",
@@ -175,70 +215,6 @@ fn trailers_cannot_change_how_a_message_is_read() {
     let body = format!("1\r\na\r\n0\r\n{trailers}\r\n");
     assert_eq!(scene.ask(request("POST", "/", "Transfer-Encoding: chunked\r\n") + &body).status, 200);
     assert_eq!(backend.request().trailers, ["X-Good: 1"]);
-}
-
-#[test]
-fn the_client_is_told_to_continue_by_the_backend() {
-    let backend = Backend::run(|peer| {
-        while let Some(head) = peer.head() {
-            assert_eq!(head.get("expect"), Some("100-continue"));
-            peer.send("HTTP/1.1 100 Continue\r\n\r\n");
-            let body = peer.body_of(head).unwrap().body;
-            peer.send(ok(body));
-        }
-    });
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    let head = request("PUT", "/", "Expect: 100-continue\r\nContent-Length: 4\r\n");
-    for _ in 0..2 {
-        assert_eq!(client.ask(&head).status, 100);
-        assert_eq!(client.ask("body").text(), "body");
-    }
-}
-
-#[test]
-fn a_backend_may_refuse_instead_of_continue() {
-    let backend = Backend::run(|peer| {
-        peer.head();
-        peer.send("HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n");
-        peer.hold();
-    });
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    let head = request("PUT", "/", "Expect: 100-continue\r\nContent-Length: 4\r\n");
-    let response = client.ask(head);
-    assert_eq!(response.status, 417);
-    assert!(response.says_close(), "the body may or may not come: {}", response.head.raw);
-    client.expect_end();
-}
-
-#[test]
-fn an_http_1_0_client_gets_no_interim_answer() {
-    let backend = Backend::run(|peer| {
-        while peer.request().is_some() {
-            peer.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-            peer.send(ok("done"));
-        }
-    });
-    let scene = Scene::of(&backend);
-    let request =
-        "POST / HTTP/1.0\r\nHost: site.example\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab";
-    let response = scene.ask(request);
-    assert_eq!((response.status, response.text().as_str()), (200, "done"));
-}
-
-#[test]
-fn interim_answers_are_passed_on_in_order() {
-    let backend = Backend::answering(
-        [b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec(), ok("x")]
-            .concat(),
-    );
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    assert_eq!(client.ask(get("/")).status, 102);
-    let hints = client.response();
-    assert_eq!((hints.status, hints.head.get("link")), (103, Some("</a>")));
-    assert_eq!(client.response().text(), "x");
 }
 
 #[test]
@@ -308,107 +284,4 @@ fn a_backend_of_http_1_0_is_understood() {
         assert_eq!(client.ask(get("/")).text(), "hi");
     }
     assert_eq!(backend.connections(), 2, "HTTP/1.0 closes unless it says otherwise");
-}
-
-#[test]
-fn an_answer_may_come_before_the_request_is_whole() {
-    let backend = Backend::run(|peer| {
-        peer.head();
-        peer.send("HTTP/1.1 413 Too much\r\nContent-Length: 3\r\n\r\nno!");
-        peer.hold();
-    });
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    let response = client.ask(request("POST", "/", "Content-Length: 10000000\r\n") + "only the beginning");
-    assert_eq!((response.status, response.text().as_str()), (413, "no!"));
-    assert!(response.says_close(), "what else the client sends is no request: {}", response.head.raw);
-    client.expect_end();
-}
-
-#[test]
-fn an_early_answer_arrives_though_the_client_goes_on_sending() {
-    let backend = Backend::run(|peer| {
-        peer.head();
-        peer.send("HTTP/1.1 403 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
-    });
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    let mut writer = client.writer();
-    client.send(request("POST", "/", "Content-Length: 1000000\r\n"));
-    let upload = std::thread::spawn(move || {
-        // May be cut short, which is the point.
-        let _ = writer.write_all(&vec![b'x'; 1_000_000]);
-    });
-    assert_eq!(client.response().status, 403);
-    upload.join().unwrap();
-    scene.proxy.wait_for_access(1);
-}
-
-#[test]
-fn a_long_upload_is_streamed() {
-    let backend = Backend::run(|peer| {
-        let head = peer.head().unwrap();
-        assert_eq!(
-            peer.wire.exactly(100_000).unwrap(),
-            pattern(100_000),
-            "before the client has sent it all"
-        );
-        peer.send("HTTP/1.1 100 Continue\r\n\r\n");
-        assert_eq!(peer.wire.exactly(100_000).unwrap(), pattern(100_000));
-        peer.send(ok(head.get("content-length").unwrap()));
-        peer.hold();
-    });
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    client.send(request("POST", "/", "Content-Length: 200000\r\n")).send(pattern(100_000));
-    assert_eq!(client.response().status, 100);
-    assert_eq!(client.ask(pattern(100_000)).text(), "200000");
-}
-
-#[test]
-fn five_megabytes_pass_both_ways_unchanged() {
-    let body = pattern(5_000_000);
-    let backend = Backend::echoing();
-    let scene = Scene::of(&backend);
-    let mut client = scene.connect();
-    for chunked in [false, true] {
-        let mut writer = client.writer();
-        let sent = body.clone();
-        let upload = std::thread::spawn(move || send_body(&mut writer, &sent, chunked));
-        let response = client.response();
-        upload.join().unwrap();
-        assert!(response.body == body, "chunked {chunked}: {} bytes came back", response.body.len());
-    }
-    assert!(backend.requests().iter().all(|request| request.body == body));
-}
-
-fn send_body(to: &mut impl Write, body: &[u8], chunked: bool) {
-    if !chunked {
-        to.write_all(request("POST", "/", &format!("Content-Length: {}\r\n", body.len())).as_bytes())
-            .unwrap();
-        to.write_all(body).unwrap();
-        return;
-    }
-    to.write_all(request("POST", "/", "Transfer-Encoding: chunked\r\n").as_bytes()).unwrap();
-    for chunk in body.chunks(77_777) {
-        to.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
-        to.write_all(chunk).unwrap();
-        to.write_all(b"\r\n").unwrap();
-    }
-    to.write_all(b"0\r\n\r\n").unwrap();
-}
-
-#[test]
-fn five_megabytes_in_chunks_come_down_unchanged() {
-    let backend = Backend::run(|peer| {
-        while peer.request().is_some() {
-            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-            for chunk in pattern(5_000_000).chunks(33_333) {
-                peer.send([format!("{:X}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
-            }
-            peer.send("0\r\n\r\n");
-        }
-    });
-    let response = Scene::of(&backend).ask(get("/"));
-    assert!(response.body == pattern(5_000_000), "{} bytes", response.body.len());
 }

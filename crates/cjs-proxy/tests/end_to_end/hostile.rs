@@ -7,24 +7,24 @@ use crate::support::backend::Backend;
 use crate::support::scene::{SITE, Scene, get, request};
 
 /// A site whose backend must see no request but well-behaved ones.
-struct Fortress {
-    backend: Backend,
-    scene: Scene,
+pub(super) struct Fortress {
+    pub(super) backend: Backend,
+    pub(super) scene: Scene,
 }
 
 impl Fortress {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(json!({}))
     }
 
-    fn with(config: serde_json::Value) -> Self {
+    pub(super) fn with(config: serde_json::Value) -> Self {
         let backend = Backend::saying("fine");
         let scene = Scene::with(config, &[&backend.url()]);
         Self { backend, scene }
     }
 
     /// `bytes` get `status` and a closed connection, the backend sees nothing, others are served.
-    fn refuses(&self, status: u16, bytes: impl AsRef<[u8]>) {
+    pub(super) fn refuses(&self, status: u16, bytes: impl AsRef<[u8]>) {
         self.refuses_as(&[status], bytes);
     }
 
@@ -41,13 +41,13 @@ impl Fortress {
         self.serves();
     }
 
-    fn serves(&self) {
+    pub(super) fn serves(&self) {
         assert_eq!(self.scene.ask(get("/")).text(), "fine");
     }
 }
 
 /// A request to the site with these header lines and a body that hides another request.
-fn hiding(fields: &str, body: &str) -> String {
+pub(super) fn hiding(fields: &str, body: &str) -> String {
     request("POST", "/", fields) + body + &get("/hidden")
 }
 
@@ -326,82 +326,6 @@ fn a_streamed_body_beyond_its_limit_is_cut_off() {
     fortress.backend.wait_for_end(0);
     assert_eq!(fortress.backend.requests().len(), 0);
     fortress.serves();
-}
-
-#[test]
-fn classic_smuggling_reaches_no_backend() {
-    let fortress = Fortress::new();
-    let hidden = get("/hidden");
-    let cl_te = format!("0\r\n\r\n{hidden}");
-    let length = cl_te.len();
-    fortress.refuses(
-        400,
-        request("POST", "/", &format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n")) + &cl_te,
-    );
-    let te_cl = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
-    fortress
-        .refuses(400, request("POST", "/", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n") + &te_cl);
-    let te_te = "Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\nContent-Length: 4\r\n";
-    fortress.refuses(400, request("POST", "/", te_te) + &te_cl);
-    fortress.refuses(400, request("GET", "/", &format!("X: y\r\n\r{hidden}")));
-    assert!(!fortress.backend.bytes().windows(7).any(|window| window == b"/hidden"));
-}
-
-#[test]
-fn a_request_in_a_chunk_extension_stays_there() {
-    let fortress = Fortress::new();
-    let body = format!("5;x=GET /hidden HTTP/1.1 Host: {SITE}\r\nhello\r\n0;y\r\n\r\n");
-    let mut client = fortress.scene.connect();
-    assert_eq!(client.ask(request("POST", "/", "Transfer-Encoding: chunked\r\n") + &body).text(), "fine");
-    assert_eq!(fortress.backend.request().body, b"hello");
-    assert!(!fortress.backend.bytes().windows(7).any(|window| window == b"/hidden"));
-    assert_eq!(client.ask(get("/next")).status, 200);
-}
-
-#[test]
-fn what_follows_the_last_chunk_is_a_request_of_its_own() {
-    let (fortress, other) = (Fortress::new(), Backend::saying("other"));
-    fortress.scene.redis.route("other.example", &["other", &other.url()]);
-    let first = request("POST", "/", "Transfer-Encoding: chunked\r\n") + "0\r\n\r\n";
-    let mut client = fortress.scene.connect();
-    client.send(first + "GET /second HTTP/1.1\r\nHost: other.example\r\n\r\n");
-    assert_eq!((client.response().text(), client.response().text()), ("fine".into(), "other".into()));
-    assert_eq!(fortress.backend.request().body, b"");
-    assert_eq!(other.request().target(), "/second");
-}
-
-#[test]
-fn what_follows_a_body_of_known_length_is_a_request_of_its_own() {
-    let fortress = Fortress::new();
-    let mut client = fortress.scene.connect();
-    client.send(hiding("Content-Length: 3\r\n", "abc"));
-    assert_eq!((client.response().status, client.response().status), (200, 200));
-    let requests = fortress.backend.requests();
-    assert_eq!((requests[0].body.as_slice(), requests[1].target()), (&b"abc"[..], "/hidden"));
-}
-
-#[test]
-fn a_body_of_get_is_no_second_request() {
-    let fortress = Fortress::new();
-    let hidden = get("/hidden");
-    let mut client = fortress.scene.connect();
-    client.send(request("GET", "/", &format!("Content-Length: {}\r\n", hidden.len())) + &hidden);
-    assert_eq!(client.response().status, 200);
-    assert_eq!(client.ask(get("/next")).status, 200);
-    let targets: Vec<String> =
-        fortress.backend.requests().iter().map(|request| request.target().into()).collect();
-    assert_eq!(targets, ["/", "/next"]);
-    assert_eq!(fortress.backend.requests()[0].body, hidden.as_bytes());
-}
-
-#[test]
-fn a_refused_request_takes_what_is_pipelined_behind_it_along() {
-    let fortress = Fortress::new();
-    let mut client = fortress.scene.connect();
-    client.send(get("/first") + "GET / HTTP/1.1\r\nHost: a b\r\n\r\n" + &get("/third"));
-    assert_eq!((client.response().status, client.response().status), (200, 400));
-    client.expect_end();
-    assert_eq!(fortress.backend.request().target(), "/first");
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn a_broken_table_file_at_start_exits_with_1() {
 #[test]
 fn the_start_line_names_cores_driver_and_store() {
     let proxy = Proxy::start(json!({ "server": { "workers": 1 }, "redis": { "port": 1 } }));
-    let line = proxy.wait_for_log("serving on 1 core ");
+    let line = proxy.wait_for_log("serving on 1 core with");
     assert!(line.contains("io_uring") || line.contains("epoll"), "{line}");
     assert!(line.contains("Redis"), "{line}");
 }

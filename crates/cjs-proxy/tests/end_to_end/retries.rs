@@ -287,3 +287,53 @@ fn failures_of_backends_are_told_in_the_error_log() {
     assert!(line.contains("site.example") && line.contains(&refusing.url()), "{line}");
     wait::until("one line a failure", || scene.proxy.log().iter().any(|line| line.contains("refused")));
 }
+
+/// The body that the good backend gets of a PUT whose first backend has closed before the body was sent whole.
+fn body_after_a_failure(fields: &str, first: &str, rest: &str) -> Vec<u8> {
+    loop {
+        let closing = Backend::run(|peer| {
+            peer.head();
+        });
+        let good = Backend::echoing();
+        let scene = Scene::with(json!({}), &[&closing.url(), &good.url()]);
+        let mut client = scene.connect();
+        client.send(request("PUT", "/", fields) + first);
+        wait::until("the good backend is asked", || good.connections() > 0);
+        if closing.connections() > 0 {
+            let response = client.send(rest).response();
+            assert_eq!(response.status, 200, "{}", response.text());
+            return response.body;
+        }
+        // The good one was chosen first: once more.
+    }
+}
+
+#[test]
+fn a_put_is_repeated_while_its_client_still_sends() {
+    for _ in 0..5 {
+        assert_eq!(body_after_a_failure("Content-Length: 10\r\n", "01234", "56789"), b"0123456789");
+        assert_eq!(body_after_a_failure("Content-Length: 5\r\n", "", "56789"), b"56789");
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        assert_eq!(body_after_a_failure(chunked, "5\r\n012", "34\r\n1\r\n5\r\n0\r\n\r\n"), b"012345");
+    }
+}
+
+#[test]
+fn a_pooled_connection_that_closes_under_a_put_costs_nothing() {
+    let backend = Backend::run(|peer| {
+        if peer.number == 0 {
+            peer.request();
+            peer.send(ok("first"));
+            peer.head();
+            return;
+        }
+        let body = peer.request().unwrap().body;
+        peer.send(ok(body));
+    });
+    let scene = Scene::with(retries(0), &[&backend.url()]);
+    let mut client = scene.connect();
+    assert_eq!(client.ask(get("/")).text(), "first");
+    client.send(request("PUT", "/", "Content-Length: 10\r\n") + "01234");
+    wait::until("a fresh connection", || backend.connections() == 2);
+    assert_eq!(client.ask("56789").text(), "0123456789");
+}

@@ -1,9 +1,12 @@
 //! A real Redis server of the test's own.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redis::Connection;
 use tempfile::TempDir;
 
@@ -99,6 +102,20 @@ impl Redis {
         let key = format!("frontend:{host}");
         let replace = redis::pipe().atomic().del(&key).rpush(&key, list).exec(&mut connection);
         replace.unwrap();
+    }
+
+    /// Calls of each command since the last `CONFIG RESETSTAT`.
+    pub(crate) fn calls(&self) -> BTreeMap<String, usize> {
+        let info: String =
+            redis::cmd("INFO").arg("commandstats").query(&mut self.connection().unwrap()).unwrap();
+        let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+        lines.map(|(name, rest)| (name.into(), rest.split(',').next().unwrap().parse().unwrap())).collect()
+    }
+
+    /// SIGSTOP halts it without closing anything, SIGCONT lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().unwrap().id();
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
     }
 
     /// Ends it as a crash would.
