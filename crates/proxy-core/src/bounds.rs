@@ -3,6 +3,8 @@
 
 /// First read of a client connection. A browser's head fits; ten thousand idle clients stay under 16 KB each.
 pub(crate) const CLIENT_HEAD_BYTES: usize = 4 * 1024;
+/// First read of a connection whose peer has sent more than that at once before.
+pub(crate) const LARGE_HEAD_BYTES: usize = 16 * 1024;
 /// First read of a backend's answer: head and a small body arrive together.
 pub(crate) const UPSTREAM_HEAD_BYTES: usize = 8 * 1024;
 /// One read or write of a body. 64 KB cost a third less CPU per megabyte than 16 KB, 128 KB a fifth less than 64 KB,

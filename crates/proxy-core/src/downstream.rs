@@ -34,10 +34,10 @@ impl RequestBody<'_> {
         }
     }
 
-    /// The next part that has arrived already; `None`: the client has to be waited for.
-    pub(crate) fn buffered_part(&mut self) -> Result<Option<Part>, Failure> {
+    /// Appends to `payload` what has arrived already. Trailer lines where that is all of it.
+    pub(crate) fn take_buffered(&mut self, payload: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Self::H1(reader) => reader.buffered_part(),
+            Self::H1(reader) => reader.take_buffered(payload),
         }
     }
 

@@ -120,13 +120,7 @@ impl Exchange<'_> {
         }
         let frontend = self.route().await?;
         self.frontend = Some(Rc::clone(&frontend));
-        let mut held = HeldBody::default();
-        while !held.is_whole() && !held.is_full() {
-            match downstream.body.buffered_part()? {
-                Some(part) => held.take(part, &self.core.connector.bulk),
-                None => break,
-            }
-        }
+        let mut held = HeldBody::with_head(&mut downstream.body)?;
         self.asked_backend_at = Some(clock::now());
         let outcome = self.ask_backends(downstream, &frontend, &mut held).await;
         self.backend_answered_at = Some(clock::now());

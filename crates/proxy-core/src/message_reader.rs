@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::bounds::BULK_BYTES;
+use crate::bounds::{BULK_BYTES, LARGE_HEAD_BYTES};
 use crate::buffer::{Buffer, BulkBuffers};
 use crate::deadline::Deadline;
 use crate::http::body::{BodyDecoder, Decoded};
@@ -55,6 +55,7 @@ pub(crate) struct MessageReader {
     state: State,
     /// Bytes that have arrived and belong to no part yet. While a read is early they are empty.
     buffer: Buffer,
+    /// Bytes of a first read. Grows once where a peer sends more at a time: a body often comes with its head.
     head_capacity: usize,
     decoder: BodyDecoder,
     bulk: Rc<BulkBuffers>,
@@ -114,6 +115,9 @@ impl MessageReader {
                 let mut buffer = std::mem::take(&mut self.buffer);
                 buffer.reserve(if buffer.is_empty() { self.head_capacity } else { 1 });
                 let (result, buffer) = half.read(buffer, usize::MAX).await;
+                if buffer.room() == 0 {
+                    self.head_capacity = self.head_capacity.max(LARGE_HEAD_BYTES);
+                }
                 (result, buffer, half)
             }
             State::Moving => return Ok(false),
@@ -183,8 +187,18 @@ impl MessageReader {
         self.decoder.take_trailer_lines()
     }
 
+    /// Appends to `payload` what has arrived of the body. Trailer lines where that is all of it.
+    pub(crate) fn take_buffered(&mut self, payload: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Fault> {
+        if !self.decoder.is_done() && !self.buffer.is_empty() {
+            let decoded = self.decode_buffered(0)?;
+            payload.extend_from_slice(self.payload(decoded));
+            self.consume(decoded.consumed);
+        }
+        Ok(self.decoder.is_done().then(|| self.take_trailers()))
+    }
+
     /// The next part as far as it has arrived already; `None`: a read is needed.
-    pub(crate) fn buffered_part(&mut self) -> Result<Option<Part>, Fault> {
+    fn buffered_part(&mut self) -> Result<Option<Part>, Fault> {
         let mut part = None;
         if !self.decoder.is_done() && !self.buffer.is_empty() {
             let decoded = self.decode_buffered(0)?;

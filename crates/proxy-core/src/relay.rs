@@ -26,15 +26,11 @@ pub(crate) struct HeldBody {
 }
 
 impl HeldBody {
-    /// Takes in a part that has arrived before anything was sent.
-    pub(crate) fn take(&mut self, part: Part, bulk: &BulkBuffers) {
-        match part {
-            Part::Data(data) => {
-                self.payload.extend_from_slice(data.as_slice());
-                bulk.put(data);
-            }
-            Part::End(trailers) => self.end = Some(trailers),
-        }
+    /// What of the body has arrived with its head.
+    pub(crate) fn with_head(body: &mut RequestBody<'_>) -> Result<Self, Failure> {
+        let mut held = Self::default();
+        held.end = body.take_buffered(&mut held.payload)?;
+        Ok(held)
     }
 
     /// Keeps a copy of what is about to be sent, while it fits and `worthwhile`.
@@ -49,10 +45,6 @@ impl HeldBody {
     /// Whether everything that has been taken from the client is still here.
     pub(crate) fn is_replayable(&self) -> bool {
         !self.lost
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.payload.len() >= REPLAY_BYTES / 2
     }
 
     pub(crate) fn is_whole(&self) -> bool {

@@ -107,9 +107,11 @@ impl H1Reader {
         self.messages.body_is_done()
     }
 
-    pub(crate) fn buffered_part(&mut self) -> Result<Option<Part>, Failure> {
-        let part = self.messages.buffered_part().map_err(Failure::Client)?;
-        part.map(|part| self.count(part)).transpose()
+    pub(crate) fn take_buffered(&mut self, payload: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {
+        let before = payload.len();
+        let end = self.messages.take_buffered(payload).map_err(Failure::Client)?;
+        self.count(payload.len() - before)?;
+        Ok(end)
     }
 
     pub(crate) async fn part(&mut self, patience: Ticks) -> Result<Part, Failure> {
@@ -117,18 +119,20 @@ impl H1Reader {
         let part = self.messages.part().await;
         self.messages.deadline().disarm();
         match part {
-            Ok(part) => self.count(part),
+            Ok(Part::Data(data)) => self.count(data.len()).map(|()| Part::Data(data)),
+            Ok(end) => Ok(end),
             Err(ReadFault::Timeout) => Err(Failure::ClientTimeout),
             Err(ReadFault::Closed) => Err(Failure::ClientGone),
             Err(ReadFault::Message(fault)) => Err(Failure::Client(fault)),
         }
     }
 
-    fn count(&mut self, part: Part) -> Result<Part, Failure> {
-        if let (Part::Data(data), Some(left)) = (&part, &mut self.body_left) {
-            *left = left.checked_sub(data.len() as u64).ok_or(Failure::Client(Fault::BodyTooLarge))?;
+    /// Counts payload against the limit.
+    fn count(&mut self, bytes: usize) -> Result<(), Failure> {
+        if let Some(left) = &mut self.body_left {
+            *left = left.checked_sub(bytes as u64).ok_or(Failure::Client(Fault::BodyTooLarge))?;
         }
-        Ok(part)
+        Ok(())
     }
 
     /// How long the client may take over the rest of a body.
