@@ -9,24 +9,19 @@ use redis_router::{Backend, Cached, Frontend};
 use smallvec::SmallVec;
 
 use crate::access_log::{Entry, RequestLine};
-use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
 use crate::buffer::Buffer;
 use crate::context::{Core, Registration};
-use crate::deadline::{Deadline, Ticks};
-use crate::downstream::{Downstream, OutgoingHead, RequestBody, ResponseOut};
+use crate::downstream::{Downstream, OutgoingHead};
 use crate::error::Failure;
-use crate::http::body::Decoded;
 use crate::http::encode::{self, Destination, Forwarding, Persistence};
 use crate::http::fault::Fault;
 use crate::http::head::{Length, Version};
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
-use crate::message_reader::{MessageReader, ReadFault};
-use crate::relay::{self, Beside, Broken, HeldBody, Progress, Upload};
-use crate::stream::WriteHalf;
+use crate::relay::{self, Beside, Broken, HeldBody, Progress};
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::Leased;
-use crate::{answer, clock, pick};
+use crate::{answer, clock, conversation, pick};
 
 /// Host that the proxy answers itself, for load balancers that ask whether it lives (Hipache).
 const PING_HOST: &str = "__ping__";
@@ -235,13 +230,14 @@ impl Exchange<'_> {
         progress.uploaded.set(held.is_whole());
         let Downstream { body, out } = downstream;
         let Upstream { messages, write, .. } = upstream;
-        let upload = upload(core, request, held, (&deadline, &progress), (body, write));
+        let upload = conversation::upload(core, request, held, (&deadline, &progress), (body, write));
         let mut upload = std::pin::pin!(upload);
         let mut upload = Beside::new(upload.as_mut());
-        let head_wait = final_head(core, request, (messages, out), (&client_deadline, &progress), head);
+        let head_wait =
+            conversation::final_head(core, request, (messages, out), (&client_deadline, &progress), head);
         match upload.during(head_wait, Result::is_err).await {
             Some(received) => received?,
-            None => return Err(failure_of(upload.into_outcome())),
+            None => return Err(conversation::failure_of(upload.into_outcome())),
         }
         progress.answered.set(true);
         deadline.disarm();
@@ -255,9 +251,9 @@ impl Exchange<'_> {
         }
         messages.begin_body(head.body);
         let first = messages.decode_buffered(head.length).map_err(Failure::BackendInvalid)?;
-        let can_finish = upload.is_done() || is_soon_read(request);
+        let can_finish = upload.is_done() || conversation::is_soon_read(request);
         let persistence = out.persistence(head, request.persistent() && !core.draining.get() && can_finish);
-        let relaying = relay_response(core, messages, out, (head, first), persistence);
+        let relaying = conversation::relay_response(core, messages, out, (head, first), persistence);
         match upload.during(relaying, Result::is_err).await {
             Some(Ok(())) => {}
             Some(Err(Broken::Client)) => return Ok(Talk::Broken),
@@ -430,104 +426,4 @@ fn ending_of(persistence: Persistence) -> Ending {
         Persistence::KeepAlive => Ending::Continue,
         Persistence::Close => Ending::Close,
     }
-}
-
-/// Whether what may still come of the request's body is short and sure to come, so that the connection can go on
-/// even though the response is first.
-fn is_soon_read(request: &RequestHead) -> bool {
-    matches!(request.body, Length::Bytes(bytes) if bytes <= UNREAD_BODY_BYTES) && !request.expects_continue
-}
-
-/// The failure of an upload that made its response pointless.
-fn failure_of(outcome: Option<Result<(), Failure>>) -> Failure {
-    match outcome {
-        Some(Err(failure)) => failure,
-        _ => Failure::ClientGone,
-    }
-}
-
-/// Reads heads until the final one, passing interim ones on.
-async fn final_head(
-    core: &Core,
-    request: &RequestHead,
-    (messages, out): (&mut MessageReader, &mut ResponseOut<'_>),
-    (client_deadline, progress): (&Deadline, &Progress),
-    head: &mut ResponseHead,
-) -> Result<(), Failure> {
-    for _ in 0..INTERIM_RESPONSES {
-        let length = messages.head(core.limits.bytes).await.map_err(|fault| match fault {
-            ReadFault::Timeout => Failure::BackendTimeout,
-            ReadFault::Closed => Failure::BackendClosed,
-            ReadFault::Message(fault) => Failure::BackendInvalid(fault),
-        })?;
-        let bytes = &messages.buffered()[..length];
-        head.parse(bytes, request.is_head(), core.limits).map_err(Failure::BackendInvalid)?;
-        if head.status == 101 && !request.wants_upgrade() {
-            return Err(Failure::BackendInvalid(Fault::Status));
-        }
-        if !head.is_interim() {
-            return Ok(());
-        }
-        let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive };
-        out.send_interim(outgoing).await.map_err(|_| Failure::ClientGone)?;
-        messages.consume(length);
-        if head.status == 100 && !progress.uploaded.get() {
-            // Now it is the client's turn.
-            messages.deadline().disarm();
-            client_deadline.arm(core.client_patience.body);
-        } else {
-            messages.deadline().arm_anew(core.backend_patience.header);
-        }
-    }
-    Err(Failure::BackendInvalid(Fault::Status))
-}
-
-/// Sends the response to the client: the head with what has arrived of the body in one write, then the rest.
-async fn relay_response(
-    core: &Core,
-    messages: &mut MessageReader,
-    out: &mut ResponseOut<'_>,
-    (head, first): (&ResponseHead, Decoded),
-    persistence: Persistence,
-) -> Result<(), Broken> {
-    out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence });
-    messages.consume(head.length);
-    out.put_payload(messages.payload(first));
-    messages.consume(first.consumed);
-    let is_whole = messages.body_is_done();
-    if is_whole {
-        out.put_end(&messages.take_trailers());
-    }
-    out.flush().await.map_err(|_| Broken::Client)?;
-    if is_whole {
-        return Ok(());
-    }
-    relay::download(messages, out, &core.connector.bulk, core.backend_patience.body).await
-}
-
-/// Sends what is not held of the request's body.
-async fn upload(
-    core: &Core,
-    request: &RequestHead,
-    held: &mut HeldBody,
-    (deadline, progress): (&Deadline, &Progress),
-    (body, write): (&mut RequestBody<'_>, &mut WriteHalf),
-) -> Result<(), Failure> {
-    if held.is_whole() {
-        return Ok(());
-    }
-    let client_patience = body.patience();
-    let upload = Upload {
-        held,
-        bulk: &core.connector.bulk,
-        keep: request.is_idempotent(),
-        chunked: request.body == Length::Chunked,
-        client_patience,
-        first_patience: if request.expects_continue { Ticks::NONE } else { client_patience },
-        backend_patience: core.backend_patience.body,
-        answer_deadline: deadline,
-        answer_patience: core.backend_patience.header,
-        progress,
-    };
-    upload.run(body, write).await
 }

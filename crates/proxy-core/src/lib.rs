@@ -10,6 +10,7 @@ mod buffer;
 mod clock;
 mod conn;
 mod context;
+mod conversation;
 mod core;
 mod deadline;
 mod dialer;

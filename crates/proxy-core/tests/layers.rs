@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// module, with all its files. Only the pure layer lies below the clock: it may not ask it.
 const LAYERS: [(&str, &[&str]); 5] = [
     ("top", &["supervisor", "watch"]),
-    ("flow", &["core", "context", "inbox", "conn", "exchange"]),
+    ("flow", &["core", "context", "inbox", "conn", "exchange", "conversation"]),
     (
         "I/O",
         &[

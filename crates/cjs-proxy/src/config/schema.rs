@@ -1,12 +1,17 @@
 //! The one table of config keys: every spelling, kind, default, whether this build has it, and what it means.
 //! docs/CONFIG.md is compared with it by a test. Making a feature available is a matter of its row's `Now`.
 
+use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
+
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
     AccessLog, Bind, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section, Shape, Store, Text,
     Timeout,
 };
+
+// No file may ask for more than the data plane can hold.
+const _: () = assert!(HEAD_BYTES_CEILING >= 1_048_576 && HEADER_FIELDS_CEILING >= 1000);
 
 /// One key.
 #[derive(Debug)]

@@ -1,0 +1,117 @@
+//! The steps of talking with one backend: the rest of the request sent, the response's head awaited, the response
+//! relayed. In which order and with whom, `exchange` says.
+
+use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
+use crate::context::Core;
+use crate::deadline::{Deadline, Ticks};
+use crate::downstream::{OutgoingHead, RequestBody, ResponseOut};
+use crate::error::Failure;
+use crate::http::body::Decoded;
+use crate::http::encode::Persistence;
+use crate::http::fault::Fault;
+use crate::http::head::Length;
+use crate::http::request::RequestHead;
+use crate::http::response::ResponseHead;
+use crate::message_reader::{MessageReader, ReadFault};
+use crate::relay::{self, Broken, HeldBody, Progress, Upload};
+use crate::stream::WriteHalf;
+
+/// Reads heads until the final one, passing interim ones on.
+pub(crate) async fn final_head(
+    core: &Core,
+    request: &RequestHead,
+    (messages, out): (&mut MessageReader, &mut ResponseOut<'_>),
+    (client_deadline, progress): (&Deadline, &Progress),
+    head: &mut ResponseHead,
+) -> Result<(), Failure> {
+    for _ in 0..INTERIM_RESPONSES {
+        let length = messages.head(core.limits.bytes).await.map_err(|fault| match fault {
+            ReadFault::Timeout => Failure::BackendTimeout,
+            ReadFault::Closed => Failure::BackendClosed,
+            ReadFault::Message(fault) => Failure::BackendInvalid(fault),
+        })?;
+        let bytes = &messages.buffered()[..length];
+        head.parse(bytes, request.is_head(), core.limits).map_err(Failure::BackendInvalid)?;
+        if head.status == 101 && !request.wants_upgrade() {
+            return Err(Failure::BackendInvalid(Fault::Status));
+        }
+        if !head.is_interim() {
+            return Ok(());
+        }
+        let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive };
+        out.send_interim(outgoing).await.map_err(|_| Failure::ClientGone)?;
+        messages.consume(length);
+        if head.status == 100 && !progress.uploaded.get() {
+            // Now it is the client's turn.
+            messages.deadline().disarm();
+            client_deadline.arm(core.client_patience.body);
+        } else {
+            messages.deadline().arm_anew(core.backend_patience.header);
+        }
+    }
+    Err(Failure::BackendInvalid(Fault::Status))
+}
+
+/// Sends the response to the client: the head with what has arrived of the body in one write, then the rest.
+pub(crate) async fn relay_response(
+    core: &Core,
+    messages: &mut MessageReader,
+    out: &mut ResponseOut<'_>,
+    (head, first): (&ResponseHead, Decoded),
+    persistence: Persistence,
+) -> Result<(), Broken> {
+    out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence });
+    messages.consume(head.length);
+    out.put_payload(messages.payload(first));
+    messages.consume(first.consumed);
+    let is_whole = messages.body_is_done();
+    if is_whole {
+        out.put_end(&messages.take_trailers());
+    }
+    out.flush().await.map_err(|_| Broken::Client)?;
+    if is_whole {
+        return Ok(());
+    }
+    relay::download(messages, out, &core.connector.bulk, core.backend_patience.body).await
+}
+
+/// Sends what is not held of the request's body.
+pub(crate) async fn upload(
+    core: &Core,
+    request: &RequestHead,
+    held: &mut HeldBody,
+    (deadline, progress): (&Deadline, &Progress),
+    (body, write): (&mut RequestBody<'_>, &mut WriteHalf),
+) -> Result<(), Failure> {
+    if held.is_whole() {
+        return Ok(());
+    }
+    let client_patience = body.patience();
+    let upload = Upload {
+        held,
+        bulk: &core.connector.bulk,
+        keep: request.is_idempotent(),
+        chunked: request.body == Length::Chunked,
+        client_patience,
+        first_patience: if request.expects_continue { Ticks::NONE } else { client_patience },
+        backend_patience: core.backend_patience.body,
+        answer_deadline: deadline,
+        answer_patience: core.backend_patience.header,
+        progress,
+    };
+    upload.run(body, write).await
+}
+
+/// Whether what may still come of the request's body is short and sure to come, so that the connection can go on
+/// even though the response is first.
+pub(crate) fn is_soon_read(request: &RequestHead) -> bool {
+    matches!(request.body, Length::Bytes(bytes) if bytes <= UNREAD_BODY_BYTES) && !request.expects_continue
+}
+
+/// The failure of an upload that made its response pointless.
+pub(crate) fn failure_of(outcome: Option<Result<(), Failure>>) -> Failure {
+    match outcome {
+        Some(Err(failure)) => failure,
+        _ => Failure::ClientGone,
+    }
+}
