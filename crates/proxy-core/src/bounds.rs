@@ -1,6 +1,8 @@
 //! Every cap of the data plane in one place: the unit in the name, the reason beside the value. Caps that an
 //! operator sets live in `settings`; these hold whatever is set.
 
+use std::time::Duration;
+
 /// First read of a client connection. A browser's head fits; ten thousand idle clients stay under 16 KB each.
 pub(crate) const CLIENT_HEAD_BYTES: usize = 4 * 1024;
 /// First read of a connection whose peer has sent more than that at once before.
@@ -64,7 +66,9 @@ pub(crate) const LOG_FIELD_BYTES: usize = 4096;
 /// Bytes read and thrown away from a client that was refused, so that it sees the answer and not a reset.
 pub(crate) const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// How long that may take.
-pub(crate) const LINGER_SECONDS: u64 = 3;
+pub(crate) const LINGER: Duration = Duration::from_secs(3);
+/// How long while the core drains: a client that keeps its side open must not hold the process up.
+pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(300);
 /// Submission entries of a core's ring; fewer are tried when locked memory is short.
 pub(crate) const RING_ENTRIES: [u32; 3] = [4096, 1024, 256];
 /// Resolution of all time-outs on connections.

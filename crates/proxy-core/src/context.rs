@@ -28,8 +28,10 @@ pub(crate) struct Core {
     pub(crate) log: Option<LogSink>,
     /// The present second as the access log writes it.
     pub(crate) log_time: RefCell<String>,
-    /// No new requests: connections end with the answer they are at.
+    /// No new connections: those there are end with the answer they are at.
     pub(crate) draining: Cell<bool>,
+    /// The drain waits no longer for requests that may be on their way on idle connections.
+    pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
     pub(crate) complaints: Complaints,
     /// Whether the operator has been told of forwarding fields that are not believed.
@@ -105,11 +107,15 @@ impl Connections {
         }
     }
 
-    /// Cuts every connection.
+    /// Cuts every connection, and those to backends whose answers they wait for.
     pub(crate) fn cut_all(&self) {
-        for (_, connection) in self.0.borrow().iter() {
+        for (_, connection) in self.0.borrow_mut().iter_mut() {
             // As in `end_idle`.
             let _ = shutdown(connection.fd, Shutdown::Both);
+            connection.gone = true;
+            if let Some(backend) = connection.awaited.take() {
+                backend.cut();
+            }
         }
     }
 }

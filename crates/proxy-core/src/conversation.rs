@@ -45,8 +45,6 @@ pub(crate) async fn final_head(
             // Now it is the client's turn.
             messages.deadline().disarm();
             client_deadline.arm(core.client_patience.body);
-        } else {
-            messages.deadline().arm_anew(core.backend_patience.header);
         }
     }
     Err(Failure::BackendInvalid(Fault::Status))

@@ -31,8 +31,10 @@ use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{Question, Resolver};
 use crate::{clock, conn};
 
-/// How long connections that were cut may take to notice.
-const CUT_GRACE: Duration = Duration::from_secs(2);
+/// How long a drain lets idle connections be: the next request of one may be on its way, and is answered.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+/// How long before the end of the grace what is left is cut, so that it can end in order.
+const CUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What a core is given to start with.
 pub(crate) struct Start {
@@ -143,6 +145,7 @@ fn build(
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
         draining: Cell::new(false),
+        idle_ended: Cell::new(false),
         connections: Connections::default(),
         complaints: Complaints::default(),
         untrusted_mentioned: Cell::new(false),
@@ -181,7 +184,6 @@ fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message
             if let Some(accepts) = stop.take() {
                 drop(accepts.cancel());
             }
-            core.connections.end_idle();
             core.connector.pool.clear_idle();
         }
     }
@@ -231,13 +233,13 @@ fn is_drained(core: &Core, accepting: &Cell<usize>, waited: Duration) -> bool {
     if accepting.get() == 0 && core.connections.len() == 0 {
         return true;
     }
-    if waited >= grace {
-        if core.connections.len() > 0 {
-            log::warn!("cutting {} connections that outlived server.gracefulWait", core.connections.len());
-        }
-        core.connections.cut_all();
-    } else {
+    if waited >= IDLE_GRACE.min(grace / 4) {
+        core.idle_ended.set(true);
         core.connections.end_idle();
     }
-    waited >= grace + CUT_GRACE
+    if waited >= grace - CUT_GRACE.min(grace / 4) && core.connections.len() > 0 {
+        log::warn!("cutting {} connections that outlive server.gracefulWait", core.connections.len());
+        core.connections.cut_all();
+    }
+    waited >= grace
 }

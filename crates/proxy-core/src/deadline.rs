@@ -158,14 +158,6 @@ impl Deadline {
         inner.place(self.key);
     }
 
-    /// As [`Self::arm`], where it is armed; else it stays as it is.
-    pub(crate) fn arm_anew(&self, after: Ticks) {
-        let is_armed = self.wheel.0.borrow().slots[self.key].at != u64::MAX;
-        if is_armed {
-            self.arm(after);
-        }
-    }
-
     pub(crate) fn disarm(&self) {
         self.wheel.0.borrow_mut().slots[self.key].at = u64::MAX;
     }

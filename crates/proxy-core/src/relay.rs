@@ -137,6 +137,8 @@ impl Upload<'_> {
             }
         }
         self.progress.uploaded.set(true);
+        // A 100 that came while the last part was written may have armed it.
+        body.deadline().disarm();
         if !self.progress.answered.get() {
             self.answer_deadline.arm(self.answer_patience);
         }

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use monoio::net::TcpStream;
 
-use crate::bounds::{CLIENT_HEAD_BYTES, LINGER_BYTES, LINGER_SECONDS};
+use crate::bounds::{CLIENT_HEAD_BYTES, LINGER, LINGER_BYTES, LINGER_DRAINING};
 use crate::clock;
 use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
@@ -29,7 +28,7 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
     let mut request = RequestHead::default();
     loop {
         registration.set_idle(true);
-        if core.draining.get() && reader.messages.buffered().is_empty() {
+        if core.idle_ended.get() && reader.messages.buffered().is_empty() {
             writer.io.cut_reads();
         }
         if reader.arrival().await == Arrival::Gone {
@@ -50,7 +49,7 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         }
     }
     writer.io.finish();
-    linger(&mut reader).await;
+    linger(&mut reader, core.draining.get()).await;
 }
 
 fn describe(core: &Core, peer: SocketAddr, port: u16) -> Client {
@@ -61,8 +60,9 @@ fn describe(core: &Core, peer: SocketAddr, port: u16) -> Client {
 
 /// Reads on for a while after our side has ended: closing a socket with unread bytes in it resets the connection,
 /// and the reset may overtake the answer (RFC 9112 section 9.6).
-async fn linger(reader: &mut H1Reader) {
-    reader.messages.deadline().arm(Ticks::of(Some(Duration::from_secs(LINGER_SECONDS))));
+async fn linger(reader: &mut H1Reader, draining: bool) {
+    let patience = if draining { LINGER_DRAINING } else { LINGER };
+    reader.messages.deadline().arm(Ticks::of(Some(patience)));
     let mut left = LINGER_BYTES;
     while let Ok(true) = reader.messages.fill().await {
         let read = reader.messages.buffered().len();

@@ -165,11 +165,14 @@ pub(crate) fn response(
     }
     if response.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
+    } else if !response.is_interim() {
+        persistence_line(out, client);
+    }
+    // 426 names what the client should have asked for (RFC 9110 section 15.5.22).
+    if matches!(response.status, 101 | 426) {
         for field in response.fields.iter().filter(|field| field.known == Name::Upgrade) {
             line(out, "Upgrade", field.value.within(bytes));
         }
-    } else if !response.is_interim() {
-        persistence_line(out, client);
     }
     out.extend_from_slice(b"\r\n");
 }
