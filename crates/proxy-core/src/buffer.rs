@@ -22,6 +22,11 @@ impl Buffer {
         (self.bytes, self.start)
     }
 
+    /// The vector, for appending to.
+    pub(crate) fn vec(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

@@ -42,18 +42,18 @@ impl From<StreamError> for ReadFault {
     }
 }
 
-type Reading = Pin<Box<dyn Future<Output = (Result<usize, StreamError>, Buffer, ReadHalf)>>>;
+type Waiting = Pin<Box<dyn Future<Output = ReadHalf>>>;
 
 /// The reading side of one connection.
 ///
 /// ```text
-/// Ready ──start_early──▶ Early (a read is under way in the background) ──awaited──▶ Ready
+/// Ready ──watch──▶ Watched (the kernel is asked to say when something arrives) ──it does──▶ Ready
 /// ```
 pub(crate) struct MessageReader {
     // Dropped before the socket: see `Wheel::deadline`.
     deadline: Rc<Deadline>,
     state: State,
-    /// Bytes that have arrived and belong to no part yet. While a read is early they are empty.
+    /// Bytes that have arrived and belong to no part yet. Empty while the connection is watched.
     buffer: Buffer,
     /// Bytes of a first read. Grows once where a peer sends more at a time: a body often comes with its head.
     head_capacity: usize,
@@ -65,8 +65,8 @@ pub(crate) struct MessageReader {
 
 enum State {
     Ready(ReadHalf),
-    Early(Reading),
-    /// Only while a read hands its half back.
+    Watched(Waiting),
+    /// Only within `watch`.
     Moving,
 }
 
@@ -109,22 +109,33 @@ impl MessageReader {
 
     /// Reads until there is at least one more byte. `false`: the peer has ended its side.
     pub(crate) async fn fill(&mut self) -> Result<bool, StreamError> {
-        let (result, buffer, half) = match std::mem::replace(&mut self.state, State::Moving) {
-            State::Early(reading) => reading.await,
-            State::Ready(mut half) => {
-                let mut buffer = std::mem::take(&mut self.buffer);
-                buffer.reserve(if buffer.is_empty() { self.head_capacity } else { 1 });
-                let (result, buffer) = half.read(buffer, usize::MAX).await;
-                if buffer.room() == 0 {
-                    self.head_capacity = self.head_capacity.max(LARGE_HEAD_BYTES);
-                }
-                (result, buffer, half)
+        loop {
+            if !self.filled {
+                self.readable().await;
             }
-            State::Moving => return Ok(false),
-        };
-        self.filled = buffer.room() == 0;
-        (self.buffer, self.state) = (buffer, State::Ready(half));
-        result.map(|count| count > 0)
+            let State::Ready(half) = &self.state else { return Ok(false) };
+            self.buffer.reserve(if self.buffer.is_empty() { self.head_capacity } else { 1 });
+            let read = half.read_now(&mut self.buffer, usize::MAX)?;
+            self.filled = self.buffer.room() == 0;
+            if self.filled {
+                self.head_capacity = self.head_capacity.max(LARGE_HEAD_BYTES);
+            }
+            if let Some(count) = read {
+                return Ok(count > 0);
+            }
+        }
+    }
+
+    /// Waits until there is something to read.
+    async fn readable(&mut self) {
+        match &mut self.state {
+            State::Ready(half) => half.readable().await,
+            State::Watched(waiting) => {
+                let half = waiting.await;
+                self.state = State::Ready(half);
+            }
+            State::Moving => {}
+        }
     }
 
     /// The length of the head that comes next, once all of it is in [`Self::buffered`].
@@ -229,26 +240,15 @@ impl MessageReader {
 
     /// Reads into a bulk buffer and decodes there; what belongs to the next message is set aside.
     async fn read_part(&mut self) -> Result<Option<Part>, ReadFault> {
-        let State::Ready(half) = &mut self.state else { return Err(ReadFault::Closed) };
         let wanted = self.decoder.wanted(BULK_BYTES);
-        let (result, mut part) = half.read(self.bulk.take(), wanted).await;
-        let count = match result {
-            Ok(count) => count,
-            Err(error) => {
-                self.bulk.put(part);
-                return Err(error.into());
-            }
-        };
-        if count == 0 {
-            self.bulk.put(part);
+        let Some(mut part) = self.bulk_read(wanted).await? else {
             return if self.decoder.ends_with_connection() {
                 self.decoder = BodyDecoder::new(Length::None);
                 Ok(None)
             } else {
                 Err(ReadFault::Closed)
             };
-        }
-        self.filled = count == wanted;
+        };
         let decoded = self.decoder.decode(part.as_mut_slice()).map_err(ReadFault::Message)?;
         self.buffer.extend(&part.as_slice()[decoded.consumed..]);
         part.truncate(decoded.payload_end);
@@ -260,35 +260,50 @@ impl MessageReader {
         Ok(Some(Part::Data(part)))
     }
 
-    /// Starts the next read at once, in the background: it sees the peer's close for free, and receives the
-    /// next message. The buffer must be empty.
-    pub(crate) fn start_early(&mut self) {
-        assert!(self.buffer.is_empty(), "a message is waiting already");
-        let State::Ready(mut half) = std::mem::replace(&mut self.state, State::Moving) else { return };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.room() > 2 * self.head_capacity {
-            // A long head made it grow; idle connections stay small.
-            buffer = Buffer::default();
-        }
-        buffer.reserve(self.head_capacity);
-        let mut reading: Reading = Box::pin(async move {
-            let (result, buffer) = half.read(buffer, usize::MAX).await;
-            (result, buffer, half)
-        });
-        // The first poll hands the read to the kernel.
-        match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => self.state = State::Early(reading),
-            Poll::Ready((_, buffer, half)) => (self.buffer, self.state) = (buffer, State::Ready(half)),
+    /// Up to `most` bytes in a bulk buffer, as soon as there are any. `None`: the peer has ended its side. No
+    /// buffer is held while nothing arrives.
+    async fn bulk_read(&mut self, most: usize) -> Result<Option<Buffer>, StreamError> {
+        loop {
+            let State::Ready(half) = &self.state else { return Ok(None) };
+            let mut part = self.bulk.take();
+            let read = half.read_now(&mut part, most);
+            if let Ok(Some(count @ 1..)) = read {
+                self.filled = count == most;
+                return Ok(Some(part));
+            }
+            self.bulk.put(part);
+            match read? {
+                Some(_) => return Ok(None),
+                None => self.readable().await,
+            }
         }
     }
 
-    /// Whether the early read is still waiting: nothing has arrived and the peer has not closed.
+    /// Has the kernel say when something arrives: that tells of the peer's close for free, and of the next message.
+    /// The buffer must be empty.
+    pub(crate) fn watch(&mut self) {
+        assert!(self.buffer.is_empty(), "a message is waiting already");
+        let State::Ready(half) = std::mem::replace(&mut self.state, State::Moving) else { return };
+        if self.buffer.room() > 2 * self.head_capacity {
+            // A long head made it grow; idle connections stay small.
+            self.buffer = Buffer::default();
+        }
+        self.filled = false;
+        self.state = State::Watched(Box::pin(async move {
+            half.readable().await;
+            half
+        }));
+        // The first poll hands the wait to the kernel.
+        self.is_quiet();
+    }
+
+    /// Whether a watched connection is quiet: nothing has arrived and the peer has not closed.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let State::Early(reading) = &mut self.state else { return false };
-        match reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let State::Watched(waiting) = &mut self.state else { return false };
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => true,
-            Poll::Ready((_, buffer, half)) => {
-                (self.buffer, self.state) = (buffer, State::Ready(half));
+            Poll::Ready(half) => {
+                self.state = State::Ready(half);
                 false
             }
         }
@@ -296,20 +311,12 @@ impl MessageReader {
 
     /// The next bytes of a tunnel, as they come, without framing. `None`: the peer has ended its side.
     pub(crate) async fn raw(&mut self) -> Result<Option<Buffer>, StreamError> {
+        if self.buffer.is_empty() {
+            return self.bulk_read(BULK_BYTES).await;
+        }
         let mut piece = self.bulk.take();
-        if !self.buffer.is_empty() {
-            piece.extend(self.buffer.as_slice());
-            self.buffer = Buffer::default();
-            return Ok(Some(piece));
-        }
-        let State::Ready(half) = &mut self.state else { return Ok(None) };
-        let (result, piece) = half.read(piece, BULK_BYTES).await;
-        match result {
-            Ok(count) if count > 0 => Ok(Some(piece)),
-            ended => {
-                self.bulk.put(piece);
-                ended.map(|_| None)
-            }
-        }
+        piece.extend(self.buffer.as_slice());
+        self.buffer = Buffer::default();
+        Ok(Some(piece))
     }
 }

@@ -3,6 +3,9 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
+use monoio::io::OwnedReadHalf;
+use monoio::net::TcpStream;
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -32,4 +35,29 @@ pub(crate) fn broken(sockets: &[RawFd]) -> Vec<bool> {
     let is_broken =
         |polled: &PollFd<'_>| polled.revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
     polled.iter().map(is_broken).collect()
+}
+
+/// Waits until `half` has something to read, be it the end or an error.
+pub(crate) async fn readable(half: &OwnedReadHalf<TcpStream>) {
+    // SAFETY: the stream lies in an `Rc` that `half` holds, so it outlives the borrow, and this core is one thread.
+    // The other half writes meanwhile: monoio's `Split` for TcpStream promises that both directions may be in use
+    // at once, and a write only takes another reference to the descriptor.
+    let stream = unsafe { &*half.0.get() };
+    // An error shows again in the read that follows.
+    let _ = stream.readable(false).await;
+}
+
+/// Appends at most `most` bytes that have arrived on `fd`, which must be open. `into` must have room for them.
+///
+/// # Errors
+/// `EAGAIN` where nothing has arrived; else the connection's end.
+pub(crate) fn receive(fd: RawFd, into: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+    let room = into.spare_capacity_mut();
+    let most = most.min(room.len());
+    // SAFETY: `room` is writable for `most` bytes and nothing else refers to it.
+    let read = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), most, libc::MSG_DONTWAIT) };
+    let count = Errno::result(read)? as usize;
+    // SAFETY: the kernel has written `count` bytes behind the present length, and `count <= most`.
+    unsafe { into.set_len(into.len() + count) };
+    Ok(count)
 }
