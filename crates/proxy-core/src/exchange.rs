@@ -201,6 +201,10 @@ impl Exchange<'_> {
         self.connection.waits_for(Some(upstream.write.cutter()));
         let talk = self.converse(downstream, held, upstream, &mut head).await;
         self.connection.waits_for(None);
+        if matches!(talk, Err(Failure::BackendClosed)) && upstream.write.has_timed_out() {
+            // It took none of the body for too long and was cut.
+            return Err(Failure::BackendTimeout);
+        }
         match talk? {
             Talk::Switch => self.switch_protocols(downstream, leased, &head).await,
             Talk::Answered { persistence, uploaded } => {
