@@ -4,7 +4,6 @@ mod scene;
 
 use std::time::Duration;
 
-use monoio::time::Instant;
 use redis_router::bounds::{READS_MAX, WAITERS_MAX};
 use redis_router::{Router, StoreState};
 use scene::{RedisServer, TcpDialer, eventually, impostor, known, scene, served, serves, tracking};
@@ -79,9 +78,7 @@ fn a_route_removed_meanwhile_is_soon_not_served() {
         away(&router).await;
         server.run();
         tracking(&router).await;
-        let back = Instant::now();
         serves(&router, "a.tld", "-").await;
-        assert!(back.elapsed() < Duration::from_millis(1_500));
         assert_eq!(known(&router, "a.tld"), "-");
     });
 }
@@ -110,11 +107,8 @@ fn a_server_that_halts_without_a_word() {
         server.admin().run("RPUSH frontend:a.tld app http://10.0.0.1");
         serves(&router, "a.tld", "app").await;
         server.signal("STOP");
-        let halted = Instant::now();
         assert!(served(&router, "unknown.tld").await.contains("unavailable"));
-        assert!(halted.elapsed() < Duration::from_millis(1_500), "{:?}", halted.elapsed());
         away(&router).await;
-        assert!(halted.elapsed() < Duration::from_millis(4_000), "{:?}", halted.elapsed());
         assert_eq!(known(&router, "a.tld"), "app");
         server.signal("CONT");
         tracking(&router).await;
