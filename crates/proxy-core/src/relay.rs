@@ -12,6 +12,7 @@ use crate::buffer::{Buffer, BulkBuffers};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
 use crate::error::Failure;
+use crate::http::encode;
 use crate::message_reader::{MessageReader, Part, ReadFault};
 use crate::stream::{StreamError, WriteHalf};
 
@@ -53,25 +54,14 @@ impl HeldBody {
 
     /// Appends what is held, framed, behind a request head.
     pub(crate) fn append_to(&self, out: &mut Vec<u8>, chunked: bool) {
-        if chunked && !self.payload.is_empty() {
-            let mut line = [0; crate::bounds::CHUNK_HEADROOM_BYTES];
-            out.extend_from_slice(crate::buffer::chunk_size_line(self.payload.len(), &mut line));
+        if !chunked {
+            out.extend_from_slice(&self.payload);
+            return;
         }
-        out.extend_from_slice(&self.payload);
-        if chunked && !self.payload.is_empty() {
-            out.extend_from_slice(b"\r\n");
-        }
+        encode::chunk(out, &self.payload);
         if let Some(trailers) = &self.end {
-            append_end(out, chunked, trailers);
+            encode::last_chunk(out, trailers);
         }
-    }
-}
-
-fn append_end(out: &mut Vec<u8>, chunked: bool, trailers: &[u8]) {
-    if chunked {
-        out.extend_from_slice(b"0\r\n");
-        out.extend_from_slice(trailers);
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -157,7 +147,9 @@ impl Upload<'_> {
             }
             Part::End(trailers) => {
                 let mut out = Vec::new();
-                append_end(&mut out, self.chunked, &trailers);
+                if self.chunked {
+                    encode::last_chunk(&mut out, &trailers);
+                }
                 self.held.end = Some(trailers);
                 Buffer::from_vec(out, 0)
             }

@@ -39,8 +39,8 @@ enum WriteIo {
     Plain(OwnedWriteHalf<TcpStream>),
 }
 
-/// The reading half. It waits for readiness and then reads at once: on a fast network that costs less than a read
-/// handed to the ring, which is tried in vain before it waits, and an idle connection needs no buffer.
+/// The reading half. It waits for readiness and then reads at once: that costs the CPU of a read handed to the ring,
+/// and no buffer is held while nothing arrives.
 pub(crate) struct ReadHalf {
     // Dropped before the socket: see `Wheel::deadline`.
     deadline: Rc<Deadline>,

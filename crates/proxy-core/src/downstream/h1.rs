@@ -193,22 +193,16 @@ impl H1Writer {
     }
 
     pub(crate) fn put_payload(&mut self, payload: &[u8]) {
-        let is_chunked = self.framing == Length::Chunked && !payload.is_empty();
-        if is_chunked {
-            let mut line = [0; crate::bounds::CHUNK_HEADROOM_BYTES];
-            self.scratch.extend_from_slice(crate::buffer::chunk_size_line(payload.len(), &mut line));
-        }
-        self.scratch.extend_from_slice(payload);
-        if is_chunked {
-            self.scratch.extend_from_slice(b"\r\n");
+        if self.framing == Length::Chunked {
+            encode::chunk(&mut self.scratch, payload);
+        } else {
+            self.scratch.extend_from_slice(payload);
         }
     }
 
     pub(crate) fn put_end(&mut self, trailers: &[u8]) {
         if self.framing == Length::Chunked {
-            self.scratch.extend_from_slice(b"0\r\n");
-            self.scratch.extend_from_slice(trailers);
-            self.scratch.extend_from_slice(b"\r\n");
+            encode::last_chunk(&mut self.scratch, trailers);
         }
     }
 

@@ -4,7 +4,6 @@
 use super::fault::Fault;
 use super::head::{HeadScan, Length};
 use super::headers::Name;
-use super::span::Span;
 use crate::bounds::{CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, HEADER_FIELDS_CEILING, TRAILER_BYTES};
 
 /// Decodes one body.
@@ -211,8 +210,7 @@ fn keep_trailer_fields(section: &mut Vec<u8>) -> Result<(), Fault> {
     for field in fields {
         let known = Name::of(field.name.as_bytes());
         if known == Name::Other {
-            let name = Span::of(field.name.as_bytes(), section).within(section);
-            kept.extend_from_slice(name);
+            kept.extend_from_slice(field.name.as_bytes());
             kept.extend_from_slice(b": ");
             kept.extend_from_slice(field.value);
             kept.extend_from_slice(b"\r\n");

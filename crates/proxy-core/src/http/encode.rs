@@ -5,7 +5,8 @@ use super::head::{Length, Version};
 use super::headers::{Field, Name, copy_fields, is_nominated};
 use super::request::RequestHead;
 use super::response::ResponseHead;
-use crate::bounds::REQUEST_ID_BYTES;
+use crate::bounds::{CHUNK_HEADROOM_BYTES, REQUEST_ID_BYTES};
+use crate::buffer::chunk_size_line;
 
 /// What the proxy tells a backend about the client.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +132,23 @@ fn hex(id: u128) -> [u8; 32] {
 /// A client's request id is passed on when it is printable and of a sane length.
 fn is_usable_id(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// Appends `payload` as one chunk (RFC 9112 section 7.1); nothing where it is empty, as that would end the body.
+pub(crate) fn chunk(out: &mut Vec<u8>, payload: &[u8]) {
+    if payload.is_empty() {
+        return;
+    }
+    out.extend_from_slice(chunk_size_line(payload.len(), &mut [0; CHUNK_HEADROOM_BYTES]));
+    out.extend_from_slice(payload);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the end of a chunked body with its trailer lines.
+pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// How a client's connection goes on after a response.
