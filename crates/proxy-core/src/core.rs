@@ -24,8 +24,10 @@ use crate::downstream::h1::ClientPatience;
 use crate::http::head::HeadLimits;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
+use crate::readiness::Readiness;
 use crate::runtime::{self, Driver};
 use crate::settings::Settings;
+use crate::stream::Waits;
 use crate::upstream::connect::Connector;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{Question, Resolver};
@@ -64,11 +66,17 @@ pub(crate) fn run(start: Start) -> io::Result<()> {
 async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
     let listeners = listen(start.sockets, is_epoll)?;
-    let core = build(start.settings, start.table, start.log, (start.questions, start.outbox));
+    let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
+    let readiness = waits.readiness.clone();
+    let core = build(start.settings, start.table, start.log, (start.questions, start.outbox), waits);
     let core = Rc::new(core);
     let router = core.router.clone();
     let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
     let routes = monoio::spawn(async move { router.run(dialer).await });
+    let arrivals = {
+        let readiness = readiness.clone();
+        monoio::spawn(async move { readiness.run().await })
+    };
     let stop = Rc::new(RefCell::new(Some(Canceller::new())));
     let accepting = Rc::new(Cell::new(listeners.len()));
     for (listener, port) in listeners {
@@ -93,6 +101,8 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     live(&core, &accepting).await;
     core.router.stop();
     routes.await;
+    readiness.stop();
+    arrivals.await?;
     drop(inbox);
     Ok(())
 }
@@ -111,6 +121,7 @@ fn build(
     table: Option<Arc<Table>>,
     log: Option<LogSink>,
     (questions, outbox): (SyncSender<Question>, Outbox),
+    waits: Waits,
 ) -> Core {
     let timeouts = &settings.timeouts;
     let router = match (&settings.routes, table) {
@@ -138,7 +149,7 @@ fn build(
         connector: Connector {
             pool: Pool::new(settings.upstream.max_sockets),
             resolver: Rc::new(Resolver::new(questions, answer)),
-            wheel: Wheel::new(),
+            waits,
             bulk: Rc::new(BulkBuffers::default()),
             patience: timeouts.connect,
         },
@@ -198,7 +209,7 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
         monoio::time::sleep(Duration::from_millis(TICK_MILLIS)).await;
         let now = clock::now();
         let uptime = now - started;
-        core.connector.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
+        core.connector.waits.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
         if second != uptime.as_secs() {
             second = uptime.as_secs();
             each_second(core, second);

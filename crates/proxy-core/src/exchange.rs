@@ -339,7 +339,7 @@ impl Exchange<'_> {
         // Bytes behind a response answer nobody's request; they must never answer the next one's.
         let is_clean = messages.buffered().is_empty() && (messages.has_seen_all() || write.peer_is_quiet());
         if is_clean && self.core.settings.upstream.keep_alive && !self.core.draining.get() {
-            messages.watch();
+            messages.rest();
             self.core.connector.pool.put(leased);
         }
     }

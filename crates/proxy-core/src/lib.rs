@@ -22,6 +22,7 @@ mod inbox;
 mod log_writer;
 mod message_reader;
 mod pick;
+mod readiness;
 mod relay;
 mod runtime;
 pub mod settings;

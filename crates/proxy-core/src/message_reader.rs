@@ -1,10 +1,7 @@
 //! Reads messages from one half of a connection: a head, then the parts of a body, then the next head. Both
 //! sides use it. Knows framing, not meaning.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 use crate::bounds::{BULK_BYTES, LARGE_HEAD_BYTES};
 use crate::buffer::{Buffer, BulkBuffers};
@@ -42,18 +39,12 @@ impl From<StreamError> for ReadFault {
     }
 }
 
-type Waiting = Pin<Box<dyn Future<Output = ReadHalf>>>;
-
 /// The reading side of one connection.
-///
-/// ```text
-/// Ready ──watch──▶ Watched (the kernel is asked to say when something arrives) ──it does──▶ Ready
-/// ```
 pub(crate) struct MessageReader {
     // Dropped before the socket: see `Wheel::deadline`.
     deadline: Rc<Deadline>,
-    state: State,
-    /// Bytes that have arrived and belong to no part yet. Empty while the connection is watched.
+    half: ReadHalf,
+    /// Bytes that have arrived and belong to no part yet.
     buffer: Buffer,
     /// Bytes of a first read. Grows once where a peer sends more at a time: a body often comes with its head.
     head_capacity: usize,
@@ -63,19 +54,12 @@ pub(crate) struct MessageReader {
     filled: bool,
 }
 
-enum State {
-    Ready(ReadHalf),
-    Watched(Waiting),
-    /// Only within `watch`.
-    Moving,
-}
-
 impl MessageReader {
     /// Heads are first read into `head_capacity` bytes.
     pub(crate) fn new(half: ReadHalf, head_capacity: usize, bulk: Rc<BulkBuffers>) -> Self {
         Self {
             deadline: half.deadline(),
-            state: State::Ready(half),
+            half,
             buffer: Buffer::default(),
             head_capacity,
             decoder: BodyDecoder::new(Length::None),
@@ -111,11 +95,10 @@ impl MessageReader {
     pub(crate) async fn fill(&mut self) -> Result<bool, StreamError> {
         loop {
             if !self.filled {
-                self.readable().await;
+                self.half.readable().await;
             }
-            let State::Ready(half) = &self.state else { return Ok(false) };
             self.buffer.reserve(if self.buffer.is_empty() { self.head_capacity } else { 1 });
-            let read = half.read_now(&mut self.buffer, usize::MAX)?;
+            let read = self.half.read_now(&mut self.buffer, usize::MAX)?;
             self.filled = self.buffer.room() == 0;
             if self.filled {
                 self.head_capacity = self.head_capacity.max(LARGE_HEAD_BYTES);
@@ -123,18 +106,6 @@ impl MessageReader {
             if let Some(count) = read {
                 return Ok(count > 0);
             }
-        }
-    }
-
-    /// Waits until there is something to read.
-    async fn readable(&mut self) {
-        match &mut self.state {
-            State::Ready(half) => half.readable().await,
-            State::Watched(waiting) => {
-                let half = waiting.await;
-                self.state = State::Ready(half);
-            }
-            State::Moving => {}
         }
     }
 
@@ -167,7 +138,7 @@ impl MessageReader {
     /// Takes the vector of a head that is done with, so that the next one needs no new memory.
     pub(crate) fn recycle(&mut self, mut bytes: Vec<u8>) {
         let fits = bytes.capacity() <= 2 * self.head_capacity;
-        if fits && self.buffer.is_empty() && matches!(self.state, State::Ready(_)) {
+        if fits && self.buffer.is_empty() {
             bytes.clear();
             self.buffer = Buffer::from_vec(bytes, 0);
         }
@@ -264,49 +235,35 @@ impl MessageReader {
     /// buffer is held while nothing arrives.
     async fn bulk_read(&mut self, most: usize) -> Result<Option<Buffer>, StreamError> {
         loop {
-            let State::Ready(half) = &self.state else { return Ok(None) };
+            if !self.filled {
+                self.half.readable().await;
+            }
             let mut part = self.bulk.take();
-            let read = half.read_now(&mut part, most);
-            if let Ok(Some(count @ 1..)) = read {
-                self.filled = count == most;
+            let read = self.half.read_now(&mut part, most);
+            self.filled = matches!(read, Ok(Some(count)) if count == most);
+            if let Ok(Some(1..)) = read {
                 return Ok(Some(part));
             }
             self.bulk.put(part);
-            match read? {
-                Some(_) => return Ok(None),
-                None => self.readable().await,
+            if read?.is_some() {
+                return Ok(None);
             }
         }
     }
 
-    /// Has the kernel say when something arrives: that tells of the peer's close for free, and of the next message.
-    /// The buffer must be empty.
-    pub(crate) fn watch(&mut self) {
+    /// Readies the reader for a time without messages. The buffer must be empty.
+    pub(crate) fn rest(&mut self) {
         assert!(self.buffer.is_empty(), "a message is waiting already");
-        let State::Ready(half) = std::mem::replace(&mut self.state, State::Moving) else { return };
         if self.buffer.room() > 2 * self.head_capacity {
             // A long head made it grow; idle connections stay small.
             self.buffer = Buffer::default();
         }
         self.filled = false;
-        self.state = State::Watched(Box::pin(async move {
-            half.readable().await;
-            half
-        }));
-        // The first poll hands the wait to the kernel.
-        self.is_quiet();
     }
 
-    /// Whether a watched connection is quiet: nothing has arrived and the peer has not closed.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        let State::Watched(waiting) = &mut self.state else { return false };
-        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => true,
-            Poll::Ready(half) => {
-                self.state = State::Ready(half);
-                false
-            }
-        }
+    /// Whether a resting connection is quiet: nothing has arrived and the peer has not closed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.half.is_quiet()
     }
 
     /// The next bytes of a tunnel, as they come, without framing. `None`: the peer has ended its side.

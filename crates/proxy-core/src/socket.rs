@@ -3,11 +3,10 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
-use monoio::io::OwnedReadHalf;
-use monoio::net::TcpStream;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollEvent};
 
 /// Resets the connection on `fd` at once. Setting SO_LINGER to zero would not do: monoio's write half ends the
 /// connection in order when it is dropped. Connecting to no address dissolves a TCP connection by a reset
@@ -37,14 +36,14 @@ pub(crate) fn broken(sockets: &[RawFd]) -> Vec<bool> {
     polled.iter().map(is_broken).collect()
 }
 
-/// Waits until `half` has something to read, be it the end or an error.
-pub(crate) async fn readable(half: &OwnedReadHalf<TcpStream>) {
-    // SAFETY: the stream lies in an `Rc` that `half` holds, so it outlives the borrow, and this core is one thread.
-    // The other half writes meanwhile: monoio's `Split` for TcpStream promises that both directions may be in use
-    // at once, and a write only takes another reference to the descriptor.
-    let stream = unsafe { &*half.0.get() };
-    // An error shows again in the read that follows.
-    let _ = stream.readable(false).await;
+/// Has `epoll` announce the events of the socket `fd`, which must be open. It is forgotten when the socket closes.
+///
+/// # Errors
+/// The kernel's limit of watches, or memory.
+pub(crate) fn watch(epoll: &Epoll, fd: RawFd, event: EpollEvent) -> Result<(), Errno> {
+    // SAFETY: the caller holds the socket open for the length of this call, and no borrow outlives it.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    epoll.add(socket, event)
 }
 
 /// Appends at most `most` bytes that have arrived on `fd`, which must be open. `into` must have room for them.

@@ -1,5 +1,6 @@
 //! A connection's two halves over owned buffers, with their deadlines. Plain TCP; TLS will be another variant.
 
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
@@ -11,15 +12,26 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use crate::buffer::Buffer;
 use crate::deadline::{Cut, Deadline, Ticks, Wheel};
+use crate::readiness::{Interest, Readiness};
+
+/// What the connections of a core wait by.
+#[derive(Clone)]
+pub(crate) struct Waits {
+    pub(crate) wheel: Wheel,
+    pub(crate) readiness: Readiness,
+}
 
 /// Splits a connected stream. `read_cut`: what a read that takes too long does to the socket.
-pub(crate) fn split(stream: TcpStream, wheel: &Wheel, read_cut: Cut) -> (ReadHalf, WriteHalf) {
+///
+/// # Errors
+/// The kernel can watch no more sockets.
+pub(crate) fn split(stream: TcpStream, waits: &Waits, read_cut: Cut) -> io::Result<(ReadHalf, WriteHalf)> {
     let fd = stream.as_raw_fd();
+    let wheel = &waits.wheel;
+    let interest = waits.readiness.register(fd)?;
     let (read, write) = stream.into_split();
-    (
-        ReadHalf { deadline: Rc::new(wheel.deadline(fd, read_cut)), io: ReadIo::Plain(read), fd },
-        WriteHalf { deadline: wheel.deadline(fd, Cut::Both), io: WriteIo::Plain(write), fd },
-    )
+    let read = ReadHalf { deadline: Rc::new(wheel.deadline(fd, read_cut)), interest, _io: read, fd };
+    Ok((read, WriteHalf { deadline: wheel.deadline(fd, Cut::Both), io: WriteIo::Plain(write), fd }))
 }
 
 /// Why a read or write did not go through.
@@ -31,20 +43,17 @@ pub(crate) enum StreamError {
     Closed,
 }
 
-enum ReadIo {
-    Plain(OwnedReadHalf<TcpStream>),
-}
-
 enum WriteIo {
     Plain(OwnedWriteHalf<TcpStream>),
 }
 
-/// The reading half. It waits for readiness and then reads at once: that costs the CPU of a read handed to the ring,
-/// and no buffer is held while nothing arrives.
+/// The reading half. It waits for readiness and then reads at once: no buffer is held while nothing arrives.
 pub(crate) struct ReadHalf {
     // Dropped before the socket: see `Wheel::deadline`.
     deadline: Rc<Deadline>,
-    io: ReadIo,
+    interest: Interest,
+    /// Holds the socket open; reads go past it.
+    _io: OwnedReadHalf<TcpStream>,
     fd: RawFd,
 }
 
@@ -58,9 +67,12 @@ impl ReadHalf {
     /// Waits until there is something to read, be it the end. No buffer is held meanwhile, and giving the wait up
     /// loses nothing.
     pub(crate) async fn readable(&self) {
-        match &self.io {
-            ReadIo::Plain(io) => crate::socket::readable(io).await,
-        }
+        self.interest.arrived().await;
+    }
+
+    /// Whether nothing has arrived that was not read, not even the peer's end, as far as this turn of the core knows.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.interest.has_arrived()
     }
 
     /// Appends what has arrived to `buffer`, at most its room and at most `most` bytes. `None`: nothing has.
@@ -68,13 +80,15 @@ impl ReadHalf {
     pub(crate) fn read_now(&self, buffer: &mut Buffer, most: usize) -> Result<Option<usize>, StreamError> {
         let most = most.min(buffer.room());
         debug_assert!(most > 0, "a read into no room looks like the end of the stream");
-        let read = match &self.io {
-            ReadIo::Plain(_) => crate::socket::receive(self.fd, buffer.vec(), most),
-        };
-        match read {
+        self.interest.forget();
+        match crate::socket::receive(self.fd, buffer.vec(), most) {
             Ok(0) if self.deadline.has_passed() => Err(StreamError::Timeout),
             Ok(count) => Ok(Some(count)),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(Errno::EAGAIN) => {
+                self.interest.settle();
+                Ok(None)
+            }
+            Err(Errno::EINTR) => Ok(None),
             Err(_) if self.deadline.has_passed() => Err(StreamError::Timeout),
             Err(_) => Err(StreamError::Closed),
         }

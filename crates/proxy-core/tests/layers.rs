@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "downstream",
             "log_writer",
             "message_reader",
+            "readiness",
             "relay",
             "runtime",
             "socket",

@@ -19,7 +19,10 @@ use crate::stream;
 /// Serves the connection until it ends.
 pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, port: u16) {
     let client = describe(&core, peer, port);
-    let (read, write) = stream::split(stream, &core.connector.wheel, Cut::Read);
+    let (read, write) = match stream::split(stream, &core.connector.waits, Cut::Read) {
+        Ok(halves) => halves,
+        Err(error) => return core.complaints.log(format_args!("cannot serve a connection: {error}")),
+    };
     let messages = MessageReader::new(read, CLIENT_HEAD_BYTES, Rc::clone(&core.connector.bulk));
     let mut reader = H1Reader::new(messages, core.client_patience);
     let mut writer = H1Writer::new(write, core.client_patience.body);

@@ -9,8 +9,8 @@ use monoio::net::TcpStream;
 use redis_router::{Backend, BackendHost};
 
 use crate::buffer::BulkBuffers;
-use crate::deadline::Wheel;
 use crate::error::Failure;
+use crate::stream::Waits;
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{Lease, Leased, Permit, Pool};
 use crate::upstream::resolve::Resolver;
@@ -19,7 +19,7 @@ use crate::upstream::resolve::Resolver;
 pub(crate) struct Connector {
     pub(crate) pool: Pool,
     pub(crate) resolver: Rc<Resolver>,
-    pub(crate) wheel: Wheel,
+    pub(crate) waits: Waits,
     pub(crate) bulk: Rc<BulkBuffers>,
     /// For one connection in total, and for the wait until one is free. `None`: no limit.
     pub(crate) patience: Option<Duration>,
@@ -49,7 +49,8 @@ impl Connector {
         {
             self.resolver.doubt(name);
         }
-        let upstream = Upstream::new(stream?, &self.wheel, Rc::clone(&self.bulk));
+        let upstream = Upstream::new(stream?, &self.waits, Rc::clone(&self.bulk))
+            .map_err(Failure::BackendUnreachable)?;
         Ok(Leased { upstream: Box::new(upstream), permit })
     }
 

@@ -2,11 +2,12 @@
 
 use crate::bounds::UPSTREAM_HEAD_BYTES;
 use crate::buffer::{Buffer, BulkBuffers};
-use crate::deadline::{Cut, Wheel};
+use crate::deadline::Cut;
 use crate::http::response::ResponseHead;
 use crate::message_reader::MessageReader;
-use crate::stream::{self, WriteHalf};
+use crate::stream::{self, Waits, WriteHalf};
 use monoio::net::TcpStream;
+use std::io;
 use std::rc::Rc;
 
 /// An open connection, idle or in use. Dropping it closes it.
@@ -22,10 +23,10 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(stream: TcpStream, wheel: &Wheel, bulk: Rc<BulkBuffers>) -> Self {
-        let (read, write) = stream::split(stream, wheel, Cut::Both);
+    pub(crate) fn new(stream: TcpStream, waits: &Waits, bulk: Rc<BulkBuffers>) -> io::Result<Self> {
+        let (read, write) = stream::split(stream, waits, Cut::Both)?;
         let messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
-        Self { messages, write, reused: false, head: ResponseHead::default(), scratch: Vec::new() }
+        Ok(Self { messages, write, reused: false, head: ResponseHead::default(), scratch: Vec::new() })
     }
 
     /// The buffer that a request head is encoded into.

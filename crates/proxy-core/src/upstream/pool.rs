@@ -121,8 +121,7 @@ impl Pool {
         Ok(connections)
     }
 
-    /// Puts a connection whose last response was read to its end, and whose next read has been started, with the
-    /// idle ones.
+    /// Puts a connection whose last response was read to its end with the idle ones.
     pub(crate) fn put(&self, mut leased: Leased) {
         leased.upstream.reused = true;
         let connections = Rc::clone(&leased.permit.0);
@@ -154,7 +153,7 @@ impl Pool {
 
 impl Connections {
     fn try_lease(self: &Rc<Self>, fresh: bool) -> Option<Lease> {
-        while let Some(mut leased) = self.pop_idle(fresh) {
+        while let Some(leased) = self.pop_idle(fresh) {
             if !fresh && leased.upstream.messages.is_quiet() {
                 return Some(Lease::Idle(leased));
             }
@@ -170,11 +169,10 @@ impl Connections {
         // Nothing is dropped while `idle` is borrowed: a freed place calls a waiter.
         let before = self.idle.take();
         let count = before.len();
-        let is_fresh = |idle: &mut Idle| {
+        let is_fresh = |idle: &Idle| {
             now.saturating_sub(idle.since) < IDLE_UPSTREAM_SECONDS && idle.leased.upstream.messages.is_quiet()
         };
-        let kept: VecDeque<_> =
-            before.into_iter().filter_map(|mut idle| is_fresh(&mut idle).then_some(idle)).collect();
+        let kept: VecDeque<_> = before.into_iter().filter(is_fresh).collect();
         self.idle_total.set(self.idle_total.get() - (count - kept.len()));
         self.idle.replace(kept);
     }
