@@ -43,8 +43,10 @@ pub(crate) struct Client {
 pub(crate) enum Ending {
     /// The next request may be read.
     Continue,
-    /// The connection ends; what was sent should still arrive.
+    /// The connection ends: the answer is whole and so was the request.
     Close,
+    /// The connection ends though the client may still send; what was sent to it should arrive.
+    Linger,
     /// The connection ends at once: nobody must take what was sent for whole, or nobody is there.
     Abort,
 }
@@ -213,7 +215,7 @@ impl Exchange<'_> {
                 if is_reusable {
                     self.keep(leased);
                 }
-                Ok(if uploaded { ending_of(persistence) } else { Ending::Close })
+                Ok(if uploaded { ending_of(persistence) } else { Ending::Linger })
             }
             Talk::Broken => Ok(Ending::Abort),
         }
@@ -330,7 +332,7 @@ impl Exchange<'_> {
             core.backend_patience.tunnel,
         )
         .await;
-        Ok(Ending::Close)
+        Ok(Ending::Linger)
     }
 
     /// Puts the connection back for the next request.
@@ -370,7 +372,11 @@ impl Exchange<'_> {
         let client = downstream.out.client(persistence);
         let (pages, to_head) = (&self.core.settings.pages, self.request.is_head());
         let sent = downstream.out.send_own(|out| answer::error(out, status, pages, client, to_head)).await;
-        if sent.is_err() { Ending::Abort } else { ending_of(persistence) }
+        match (sent, persistence) {
+            (Err(_), _) => Ending::Abort,
+            (Ok(()), Persistence::KeepAlive) => Ending::Continue,
+            (Ok(()), Persistence::Close) => Ending::Linger,
+        }
     }
 
     /// An answer of our own leaves the connection usable where nothing of the request is still to come.

@@ -50,7 +50,7 @@ pub(crate) struct MessageReader {
     head_capacity: usize,
     decoder: BodyDecoder,
     bulk: Rc<BulkBuffers>,
-    /// The last read got as much as it asked for: there may be more.
+    /// There may be something to read: nothing was read yet, or the last read got as much as it asked for.
     filled: bool,
 }
 
@@ -64,13 +64,18 @@ impl MessageReader {
             head_capacity,
             decoder: BodyDecoder::new(Length::None),
             bulk,
-            filled: false,
+            filled: true,
         }
     }
 
     /// Whether the last read got less than it asked for: then nothing more had arrived by that time.
     pub(crate) fn has_seen_all(&self) -> bool {
         !self.filled
+    }
+
+    /// Whether everything the peer is known to have sent was consumed.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.buffer.is_empty() && self.has_seen_all() && self.decoder.is_done()
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {
@@ -95,7 +100,7 @@ impl MessageReader {
     pub(crate) async fn fill(&mut self) -> Result<bool, StreamError> {
         loop {
             if !self.filled {
-                self.half.readable().await;
+                self.half.readable().await?;
             }
             self.buffer.reserve(if self.buffer.is_empty() { self.head_capacity } else { 1 });
             let read = self.half.read_now(&mut self.buffer, usize::MAX)?;
@@ -236,7 +241,7 @@ impl MessageReader {
     async fn bulk_read(&mut self, most: usize) -> Result<Option<Buffer>, StreamError> {
         loop {
             if !self.filled {
-                self.half.readable().await;
+                self.half.readable().await?;
             }
             let mut part = self.bulk.take();
             let read = self.half.read_now(&mut part, most);

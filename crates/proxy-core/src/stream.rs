@@ -1,6 +1,6 @@
 //! A connection's two halves over owned buffers, with their deadlines. Plain TCP; TLS will be another variant.
 
-use std::io;
+use std::cell::OnceCell;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
@@ -22,16 +22,18 @@ pub(crate) struct Waits {
 }
 
 /// Splits a connected stream. `read_cut`: what a read that takes too long does to the socket.
-///
-/// # Errors
-/// The kernel can watch no more sockets.
-pub(crate) fn split(stream: TcpStream, waits: &Waits, read_cut: Cut) -> io::Result<(ReadHalf, WriteHalf)> {
+pub(crate) fn split(stream: TcpStream, waits: &Waits, read_cut: Cut) -> (ReadHalf, WriteHalf) {
     let fd = stream.as_raw_fd();
     let wheel = &waits.wheel;
-    let interest = waits.readiness.register(fd)?;
     let (read, write) = stream.into_split();
-    let read = ReadHalf { deadline: Rc::new(wheel.deadline(fd, read_cut)), interest, _io: read, fd };
-    Ok((read, WriteHalf { deadline: wheel.deadline(fd, Cut::Both), io: WriteIo::Plain(write), fd }))
+    let read = ReadHalf {
+        deadline: Rc::new(wheel.deadline(fd, read_cut)),
+        interest: OnceCell::new(),
+        readiness: waits.readiness.clone(),
+        _io: read,
+        fd,
+    };
+    (read, WriteHalf { deadline: wheel.deadline(fd, Cut::Both), io: WriteIo::Plain(write), fd })
 }
 
 /// Why a read or write did not go through.
@@ -51,7 +53,9 @@ enum WriteIo {
 pub(crate) struct ReadHalf {
     // Dropped before the socket: see `Wheel::deadline`.
     deadline: Rc<Deadline>,
-    interest: Interest,
+    /// Registered with the first wait: a connection that needs none costs none.
+    interest: OnceCell<Interest>,
+    readiness: Readiness,
     /// Holds the socket open; reads go past it.
     _io: OwnedReadHalf<TcpStream>,
     fd: RawFd,
@@ -66,13 +70,27 @@ impl ReadHalf {
 
     /// Waits until there is something to read, be it the end. No buffer is held meanwhile, and giving the wait up
     /// loses nothing.
-    pub(crate) async fn readable(&self) {
-        self.interest.arrived().await;
+    ///
+    /// # Errors
+    /// The kernel can watch no more sockets.
+    pub(crate) async fn readable(&self) -> Result<(), StreamError> {
+        let interest = match self.interest.get() {
+            Some(interest) => interest,
+            None => {
+                let interest = self.readiness.register(self.fd).map_err(|error| {
+                    log::error!("cannot wait for a connection: {error}; see fs.epoll.max_user_watches");
+                    StreamError::Closed
+                })?;
+                self.interest.get_or_init(|| interest)
+            }
+        };
+        interest.arrived().await;
+        Ok(())
     }
 
     /// Whether nothing has arrived that was not read, not even the peer's end, as far as this turn of the core knows.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.interest.has_arrived()
+        self.interest.get().is_some_and(|interest| !interest.has_arrived())
     }
 
     /// Appends what has arrived to `buffer`, at most its room and at most `most` bytes. `None`: nothing has.
@@ -80,12 +98,15 @@ impl ReadHalf {
     pub(crate) fn read_now(&self, buffer: &mut Buffer, most: usize) -> Result<Option<usize>, StreamError> {
         let most = most.min(buffer.room());
         debug_assert!(most > 0, "a read into no room looks like the end of the stream");
-        self.interest.forget();
+        let interest = self.interest.get();
+        if let Some(interest) = interest {
+            interest.forget();
+        }
         match crate::socket::receive(self.fd, buffer.vec(), most) {
             Ok(0) if self.deadline.has_passed() => Err(StreamError::Timeout),
             Ok(count) => Ok(Some(count)),
             Err(Errno::EAGAIN) => {
-                self.interest.settle();
+                interest.inspect(|interest| interest.settle());
                 Ok(None)
             }
             Err(Errno::EINTR) => Ok(None),

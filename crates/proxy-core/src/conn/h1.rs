@@ -19,10 +19,7 @@ use crate::stream;
 /// Serves the connection until it ends.
 pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, port: u16) {
     let client = describe(&core, peer, port);
-    let (read, write) = match stream::split(stream, &core.connector.waits, Cut::Read) {
-        Ok(halves) => halves,
-        Err(error) => return core.complaints.log(format_args!("cannot serve a connection: {error}")),
-    };
+    let (read, write) = stream::split(stream, &core.connector.waits, Cut::Read);
     let messages = MessageReader::new(read, CLIENT_HEAD_BYTES, Rc::clone(&core.connector.bulk));
     let mut reader = H1Reader::new(messages, core.client_patience);
     let mut writer = H1Writer::new(write, core.client_patience.body);
@@ -47,7 +44,8 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         reader.messages.recycle(std::mem::take(&mut request.bytes));
         match ending {
             Ending::Continue => {}
-            Ending::Close => break,
+            Ending::Close if reader.messages.is_spent() => return,
+            Ending::Close | Ending::Linger => break,
             Ending::Abort => return,
         }
     }

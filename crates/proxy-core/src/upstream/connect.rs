@@ -49,8 +49,7 @@ impl Connector {
         {
             self.resolver.doubt(name);
         }
-        let upstream = Upstream::new(stream?, &self.waits, Rc::clone(&self.bulk))
-            .map_err(Failure::BackendUnreachable)?;
+        let upstream = Upstream::new(stream?, &self.waits, Rc::clone(&self.bulk));
         Ok(Leased { upstream: Box::new(upstream), permit })
     }
 

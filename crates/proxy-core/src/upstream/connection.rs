@@ -7,7 +7,6 @@ use crate::http::response::ResponseHead;
 use crate::message_reader::MessageReader;
 use crate::stream::{self, Waits, WriteHalf};
 use monoio::net::TcpStream;
-use std::io;
 use std::rc::Rc;
 
 /// An open connection, idle or in use. Dropping it closes it.
@@ -23,10 +22,12 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(stream: TcpStream, waits: &Waits, bulk: Rc<BulkBuffers>) -> io::Result<Self> {
-        let (read, write) = stream::split(stream, waits, Cut::Both)?;
-        let messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
-        Ok(Self { messages, write, reused: false, head: ResponseHead::default(), scratch: Vec::new() })
+    pub(crate) fn new(stream: TcpStream, waits: &Waits, bulk: Rc<BulkBuffers>) -> Self {
+        let (read, write) = stream::split(stream, waits, Cut::Both);
+        let mut messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
+        // A backend speaks when it is asked.
+        messages.rest();
+        Self { messages, write, reused: false, head: ResponseHead::default(), scratch: Vec::new() }
     }
 
     /// The buffer that a request head is encoded into.
