@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use redis_router::{Backend, Cached, Frontend};
+use redis_router::{Backend, Cached, Route};
 use smallvec::SmallVec;
 
 use crate::access_log::{Entry, RequestLine};
@@ -68,7 +68,7 @@ struct Exchange<'a> {
     connection: &'a Registration<'a>,
     request: &'a RequestHead,
     started: Instant,
-    frontend: Option<Rc<Frontend>>,
+    route: Option<Rc<Route>>,
     /// Some bytes of the request have gone to some backend.
     sent: bool,
     status: u16,
@@ -91,7 +91,7 @@ pub(crate) async fn run(
         connection,
         request,
         started,
-        frontend: None,
+        route: None,
         sent: false,
         status: CLIENT_LEFT,
         asked_backend_at: None,
@@ -115,25 +115,25 @@ impl Exchange<'_> {
         if self.request.host == PING_HOST {
             return self.answer_ping(downstream).await;
         }
-        let frontend = self.route().await?;
-        self.frontend = Some(Rc::clone(&frontend));
+        let route = self.route().await?;
+        self.route = Some(Rc::clone(&route));
         let mut held = HeldBody::with_head(&mut downstream.body)?;
         self.asked_backend_at = Some(clock::now());
-        let outcome = self.ask_backends(downstream, &frontend, &mut held).await;
+        let outcome = self.ask_backends(downstream, &route, &mut held).await;
         self.backend_answered_at = Some(clock::now());
         outcome
     }
 
-    /// The frontend for the request's host. Waits for the store only where the host is new or was just changed.
-    async fn route(&self) -> Result<Rc<Frontend>, Failure> {
+    /// The route for the request's host. Waits for the store only where the host is new or was just changed.
+    async fn route(&self) -> Result<Rc<Route>, Failure> {
         let host = self.request.host.as_str();
         match self.core.router.cached(host) {
-            Cached::Frontend(frontend) => return Ok(frontend),
+            Cached::Route(route) => return Ok(route),
             Cached::NoFrontend => return Err(Failure::NoFrontend),
             Cached::Unknown => {}
         }
         match self.core.router.find(host).await {
-            Ok(Some(frontend)) => Ok(frontend),
+            Ok(Some(route)) => Ok(route),
             Ok(None) => Err(Failure::NoFrontend),
             Err(unavailable) => Err(Failure::RoutesUnavailable(unavailable.to_string())),
         }
@@ -143,13 +143,15 @@ impl Exchange<'_> {
     async fn ask_backends(
         &mut self,
         downstream: &mut Downstream<'_>,
-        frontend: &Frontend,
+        route: &Route,
         held: &mut HeldBody,
     ) -> Result<Ending, Failure> {
         let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last = Failure::NoBackend;
         for _ in 0..=self.core.settings.upstream.retries {
-            let Some(backend) = pick::pick(&frontend.backends, &tried, fastrand::u64(..)) else { break };
+            let Some(backend) = pick::pick(&route.frontend.backends, &tried, fastrand::u64(..)) else {
+                break;
+            };
             tried.push(backend.index);
             match self.ask(downstream, backend, held).await {
                 // A client that reset its connection has ended the backend's too.
@@ -157,7 +159,7 @@ impl Exchange<'_> {
                 Err(failure) if failure.is_backends() => last = failure,
                 outcome => return outcome,
             }
-            let (frontend, url) = (&frontend.key, &backend.url);
+            let (frontend, url) = (&route.frontend.key, &backend.url);
             self.core.complaints.log(format_args!("frontend {frontend}, backend {url}: {last}"));
             if !self.is_replayable(held) {
                 break;
@@ -410,7 +412,7 @@ impl Exchange<'_> {
             bytes: downstream.out.bytes_sent(),
             referer: request.referer.within(bytes),
             user_agent: request.user_agent.within(bytes),
-            vhost: self.frontend.as_ref().map_or("", |frontend| &frontend.identifier),
+            vhost: self.route.as_ref().map_or("", |route| &route.frontend.identifier),
             total: ended - self.started,
             backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
         };

@@ -11,6 +11,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::bounds::{BACKENDS_MAX, HOST_BYTES_MAX, PARENTS_MAX};
 use crate::frontend::Frontend;
 use crate::keys::{Candidate, candidates};
+use crate::options::Options;
+use crate::route::Route;
 
 /// A route table, parsed and checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,9 +120,9 @@ impl std::error::Error for TableError {
 /// One core's view of a table: look-ups allocate nothing and hand out the same `Rc` each time.
 #[derive(Debug, Default)]
 pub(crate) struct CoreTable {
-    exact: HashMap<Box<str>, Rc<Frontend>, foldhash::fast::RandomState>,
-    wildcards: HashMap<Box<str>, Rc<Frontend>, foldhash::fast::RandomState>,
-    any: Option<Rc<Frontend>>,
+    exact: HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>,
+    wildcards: HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>,
+    any: Option<Rc<Route>>,
 }
 
 impl CoreTable {
@@ -128,6 +130,7 @@ impl CoreTable {
         let mut core = CoreTable::default();
         for (key, frontend) in &table.frontends {
             let frontend = Rc::new(frontend.clone());
+            let frontend = Rc::new(Route { frontend, options: Options::default() });
             match key.strip_prefix("*.") {
                 Some(parent) => drop(core.wildcards.insert(parent.into(), frontend)),
                 None if key == "*" => core.any = Some(frontend),
@@ -137,7 +140,7 @@ impl CoreTable {
         core
     }
 
-    pub(crate) fn find(&self, host: &str) -> Option<&Rc<Frontend>> {
+    pub(crate) fn find(&self, host: &str) -> Option<&Rc<Route>> {
         candidates(host).find_map(|candidate| match candidate {
             Candidate::Exact(name) => self.exact.get(name),
             Candidate::Wildcard(parent) => self.wildcards.get(parent),
@@ -226,7 +229,7 @@ mod tests {
             ("", "rest"),
         ];
         for (host, identifier) in table {
-            assert_eq!(core.find(host).map(|found| &*found.identifier), Some(identifier), "{host}");
+            assert_eq!(core.find(host).map(|found| &*found.frontend.identifier), Some(identifier), "{host}");
         }
         assert!(CoreTable::new(&Table::parse("{}").unwrap()).find("a").is_none());
     }

@@ -14,6 +14,8 @@ use crate::error::Unavailable;
 use crate::frontend::Frontend;
 use crate::handshake::text_of;
 use crate::keys::candidates;
+use crate::options::Options;
+use crate::route::Route;
 use crate::store::{InUse, Store};
 use crate::table::Answer;
 use crate::tracking::Since;
@@ -102,7 +104,7 @@ impl Reads {
             };
             let stamp = moment.stamp(found.keys_read);
             let lives_ms = found.lives_ms.min(age_max_ms);
-            let answer = found.list.map(|list| self.frontend(&keys[found.keys_read - 1], &list));
+            let answer = found.list.map(|list| self.route(&keys[found.keys_read - 1], &list));
             store.rows.borrow_mut().put(host, answer.clone(), stamp, sent_ms.saturating_add(lives_ms));
             if store.tracking.since(&stamp) != Since::Push {
                 return Outcome::Answer(answer);
@@ -112,11 +114,11 @@ impl Reads {
         Outcome::Answer(last)
     }
 
-    fn frontend(&self, key: &str, list: &[Vec<u8>]) -> Rc<Frontend> {
+    fn route(&self, key: &str, list: &[Vec<u8>]) -> Rc<Route> {
         let key = key.strip_prefix(self.store.list_prefix.as_str()).unwrap_or(key);
         let frontend = Frontend::from_list(key, list);
         self.store.complaints.invalid_backends(&frontend);
-        self.store.frontends.intern(frontend)
+        Rc::new(Route { frontend: self.store.frontends.intern(frontend), options: Options::default() })
     }
 }
 

