@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use redis_router::{CacheSettings, Source};
+use redis_router::{Balance, CacheSettings, Source};
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
 #[derive(Debug, Clone)]
@@ -22,6 +22,14 @@ pub struct Settings {
     pub route_cache: CacheSettings,
     /// How backends are connected to.
     pub upstream: Upstream,
+    /// When a backend counts as dead, and how long.
+    pub deaths: Deaths,
+    /// How a live backend is chosen where `options:<host>` says nothing.
+    pub balance: Balance,
+    /// Whether a first path segment such as `/12-01-31` selects a frontend of its own.
+    pub api_versions: bool,
+    /// Whether a request with `X-Debug` gets `x-debug-*` fields in its answer.
+    pub debug_header: bool,
     /// How long each stage of an exchange may take.
     pub timeouts: Timeouts,
     /// How large a request may be.
@@ -64,6 +72,15 @@ pub struct Upstream {
     pub keep_alive: bool,
     /// Backends tried after the first one failed; 0: none.
     pub retries: u32,
+}
+
+/// When a backend counts as dead, and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deaths {
+    /// How long a mark lasts; whole seconds, at least one.
+    pub ttl: Duration,
+    /// Whether a 500 counts too; only while an external checker is active, as in Hipache.
+    pub on_500: bool,
 }
 
 /// Time-outs of an exchange. `None`: no limit.
@@ -113,6 +130,17 @@ pub struct Pages {
 pub struct AccessLog {
     /// Where lines go.
     pub target: AccessLogTarget,
+    /// What a line looks like.
+    pub format: AccessLogFormat,
+}
+
+/// What an access log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// As nginx's combined format, with Hipache's fields behind it.
+    Nginx,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Where access log lines go.

@@ -32,11 +32,15 @@ enum Event {
     CoreEnded(usize, io::Result<()>),
 }
 
+/// Reads the configuration anew; the error says, for the operator, why the old one stays.
+pub type Reload = dyn Fn() -> Result<Settings, String>;
+
 /// Serves until SIGTERM or SIGINT has been answered by a drain.
 ///
 /// # Errors
 /// What kept it from starting, or that a core ended unexpectedly.
-pub fn run(settings: Settings) -> Result<(), StartError> {
+pub fn run(settings: Settings, reload: &Reload) -> Result<(), StartError> {
+    let _ = reload;
     raise_descriptor_limit();
     let settings = Arc::new(settings);
     let sockets = bind(&settings.listen, settings.cores)?;

@@ -23,7 +23,8 @@ pub(crate) fn run(file: Option<&Path>) -> Result<(), Failure> {
 
 /// Hands over to the data plane; returns once it has drained.
 pub(super) fn serve(settings: Settings) -> Result<(), Failure> {
-    proxy_core::supervisor::run(settings).map_err(|error| Failure::Start(error.to_string()))
+    proxy_core::supervisor::run(settings, &|| Err("not available yet".into()))
+        .map_err(|error| Failure::Start(error.to_string()))
 }
 
 /// The error log: stderr, with time stamps; `RUST_LOG` overrides the level.

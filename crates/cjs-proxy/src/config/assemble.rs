@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxy_core::settings::{
-    AccessLog, AccessLogTarget, Limits, Listen, ListenAddress, Pages, Settings, Timeouts, Upstream,
+    AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, Pages, Settings,
+    Timeouts, Upstream,
 };
-use redis_router::CacheSettings;
+use redis_router::{Balance, CacheSettings};
 
 use super::kind::LogTarget;
 use super::report::Report;
@@ -54,6 +55,13 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
             keep_alive: written.bool("server.httpKeepAlive"),
             retries: written.integer("server.retryOnError") as u32,
         },
+        deaths: Deaths {
+            ttl: Duration::from_secs(written.integer("server.deadBackendTTL")),
+            on_500: written.bool("server.deadBackendOn500"),
+        },
+        balance: Balance::Random,
+        api_versions: written.bool("server.apiVersions"),
+        debug_header: written.bool("server.debugHeader"),
         timeouts: timeouts(written),
         limits: limits(written, report),
         trusted_proxies: written.networks("server.trustedProxies"),
@@ -169,7 +177,7 @@ fn access_log(written: &Written) -> Option<AccessLog> {
         LogTarget::Stdout => AccessLogTarget::Stdout,
         LogTarget::File(path) => AccessLogTarget::File(path),
     };
-    Some(AccessLog { target })
+    Some(AccessLog { target, format: AccessLogFormat::Nginx })
 }
 
 /// Zero says "none" in the file.
