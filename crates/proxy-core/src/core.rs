@@ -17,11 +17,9 @@ use redis_router::{Router, Source, Table};
 use crate::accept::Listener;
 use crate::bounds::TICK_MILLIS;
 use crate::buffer::BulkBuffers;
-use crate::context::{BackendPatience, Complaints, Connections, Core};
-use crate::deadline::{Ticks, Wheel};
+use crate::context::{Complaints, Connections, Core, Rules};
+use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
-use crate::downstream::h1::ClientPatience;
-use crate::http::head::HeadLimits;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
@@ -123,35 +121,20 @@ fn build(
     (questions, outbox): (SyncSender<Question>, Outbox),
     waits: Waits,
 ) -> Core {
-    let timeouts = &settings.timeouts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
     };
+    router.set_dead_ttl(settings.deaths.ttl);
     let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
     Core {
-        limits: HeadLimits {
-            bytes: settings.limits.header_bytes,
-            fields: settings.limits.headers,
-            target: settings.limits.uri_bytes,
-        },
-        client_patience: ClientPatience {
-            idle: Ticks::of(timeouts.client_idle),
-            head: Ticks::of(timeouts.client_header),
-            body: Ticks::of(timeouts.client_body),
-        },
-        backend_patience: BackendPatience {
-            header: Ticks::of(timeouts.backend_header),
-            body: Ticks::of(timeouts.backend_body),
-            tunnel: Ticks::of(timeouts.tunnel_idle),
-        },
         router,
         connector: Connector {
             pool: Pool::new(settings.upstream.max_sockets),
             resolver: Rc::new(Resolver::new(questions, answer)),
             waits,
             bulk: Rc::new(BulkBuffers::default()),
-            patience: timeouts.connect,
+            patience: Cell::new(settings.timeouts.connect),
         },
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
@@ -160,7 +143,8 @@ fn build(
         connections: Connections::default(),
         complaints: Complaints::default(),
         untrusted_mentioned: Cell::new(false),
-        settings,
+        turns: RefCell::default(),
+        rules: RefCell::new(Rc::new(Rules::new(settings))),
     }
 }
 
@@ -190,6 +174,7 @@ fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message
     match message {
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
+        Message::Settings(settings) => core.change_rules(settings),
         Message::Drain => {
             core.draining.set(true);
             if let Some(accepts) = stop.take() {
@@ -239,7 +224,7 @@ fn each_second(core: &Core, second: u64) {
 
 /// Whether nothing is left to wait for, `waited` after the drain began. What outlives the grace is cut.
 fn is_drained(core: &Core, accepting: &Cell<usize>, waited: Duration) -> bool {
-    let grace = core.settings.graceful_wait;
+    let grace = core.rules().settings.graceful_wait;
     core.connector.pool.clear_idle();
     if accepting.get() == 0 && core.connections.len() == 0 {
         return true;

@@ -11,6 +11,7 @@ use monoio::net::UnixStream;
 use redis_router::Table;
 
 use crate::bounds::INBOX_MESSAGES;
+use crate::settings::Settings;
 use crate::upstream::resolve::Resolved;
 
 /// What a core can be told.
@@ -20,6 +21,8 @@ pub(crate) enum Message {
     Drain,
     /// A name that this core asked for.
     Resolved(Resolved),
+    /// Other settings from now on.
+    Settings(Arc<Settings>),
     /// The embedded route table has changed.
     Table(Arc<Table>),
 }

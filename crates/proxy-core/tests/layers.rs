@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// module, with all its files. Only the pure layer lies below the clock: it may not ask it.
 const LAYERS: [(&str, &[&str]); 5] = [
     ("top", &["supervisor", "watch"]),
-    ("flow", &["core", "context", "inbox", "conn", "exchange", "conversation"]),
+    ("flow", &["core", "context", "inbox", "conn", "exchange", "choice", "conversation"]),
     (
         "I/O",
         &[
@@ -28,7 +28,24 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("clock", &["clock"]),
-    ("pure", &["access_log", "answer", "bounds", "buffer", "error", "http", "pick", "settings"]),
+    (
+        "pure",
+        &[
+            "access_log",
+            "answer",
+            "api_version",
+            "bounds",
+            "buffer",
+            "debug_header",
+            "error",
+            "http",
+            "json_log",
+            "pick",
+            "reload",
+            "settings",
+            "sticky",
+        ],
+    ),
 ];
 
 /// Steps of an exchange. Only the exchange knows their order, so none knows another.
