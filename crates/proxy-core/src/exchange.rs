@@ -190,8 +190,9 @@ impl Exchange<'_> {
             let Some(chosen) = choice.next() else { break };
             let backend = chosen.backend;
             self.asked = Some(backend.index);
-            self.to_keep_to =
-                Some(Tag::of(backend)).filter(|&tag| route.options.sticky && choice.kept_to != Some(tag));
+            if route.options.sticky {
+                self.to_keep_to = Some(Tag::of(backend)).filter(|&tag| choice.kept_to != Some(tag));
+            }
             match self.ask(downstream, (route, backend), held).await {
                 // A client that reset its connection has ended the backend's too.
                 Err(_) if self.connection.client_is_gone() => return Err(Failure::ClientGone),
@@ -501,8 +502,9 @@ impl Exchange<'_> {
 
     /// The backend that was asked last.
     fn asked_backend(&self) -> Option<&Backend> {
-        let (route, asked) = (self.route.as_ref()?, self.asked?);
-        route.frontend.backends.iter().find(|backend| backend.index == asked)
+        let (backends, asked) = (&self.route.as_ref()?.frontend.backends, self.asked?);
+        let place = backends.binary_search_by_key(&asked, |backend| backend.index).ok()?;
+        backends.get(place)
     }
 
     /// Answers with the error page for `failure`, or ends a response that has begun so that nobody takes it for
