@@ -27,7 +27,8 @@ impl Tag {
         let value = cookies
             .split(|&byte| byte == b';')
             .find_map(|cookie| cookie.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"="))?;
-        let digits = std::str::from_utf8(value).ok().filter(|digits| digits.len() == 16)?;
+        let is_ours = value.len() == 16 && value.iter().all(u8::is_ascii_hexdigit);
+        let digits = std::str::from_utf8(value).ok().filter(|_| is_ours)?;
         u64::from_str_radix(digits, 16).ok().map(Self)
     }
 
