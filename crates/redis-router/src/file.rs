@@ -330,9 +330,9 @@ mod tests {
             ("c.tld", ("any", true, false)),
             ("x.only.tld", ("only", true, false)),
             ("other", ("any", false, false)),
-            ("=a.tld", ("a", false, false)),
-            ("=a.tld:1-2-3", ("version", false, false)),
-            ("=*", ("any", false, false)),
+            ("/a.tld", ("a", false, false)),
+            ("/a.tld:1-2-3", ("version", false, false)),
+            ("/*", ("any", false, false)),
             ("options:80", ("port", false, false)),
         ];
         for (host, expected) in table {
@@ -345,7 +345,7 @@ mod tests {
             );
             assert!(Rc::ptr_eq(&found, &core.find(host).unwrap()));
         }
-        for host in ["=c.tld", "=b.a.tld", "=", "=none"] {
+        for host in ["/c.tld", "/b.a.tld", "/", "/none"] {
             assert!(core.find(host).is_none(), "{host}");
         }
     }

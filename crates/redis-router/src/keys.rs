@@ -7,6 +7,10 @@ use std::net::Ipv4Addr;
 
 use crate::bounds::PARENTS_MAX;
 
+/// Begins a name that is looked up as it stands, without wildcards: `/www.example.tld:12-01-31` is the key
+/// `frontend:www.example.tld:12-01-31`. No host begins so.
+pub const EXACT: char = '/';
+
 /// One key to look for, without prefix and `frontend:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Candidate<'a> {
@@ -31,7 +35,7 @@ impl std::fmt::Display for Candidate<'_> {
 /// The candidates of `host`, at most `CANDIDATES_MAX`. `host`: lower-case `name` or `name:port`, no trailing dot, IPv6 in
 /// brackets; empty (no Host at all) is looked for as `*` alone.
 ///
-/// A host that begins with `=` has one candidate: what stands behind it.
+/// A host that begins with [`EXACT`] has one candidate: what stands behind it.
 pub(crate) fn candidates(host: &str) -> impl Iterator<Item = Candidate<'_>> {
     let whole = exact_name(host);
     let name = whole.unwrap_or_else(|| without_port(host));
@@ -43,9 +47,9 @@ pub(crate) fn candidates(host: &str) -> impl Iterator<Item = Candidate<'_>> {
     exact.chain(parents(name).map(Candidate::Wildcard)).chain(any)
 }
 
-/// The key that a host beginning with `=` asks for, without wildcards; `None` for any other host.
+/// The key that a host beginning with [`EXACT`] asks for, without wildcards; `None` for any other host.
 pub(crate) fn exact_name(host: &str) -> Option<&str> {
-    host.strip_prefix('=')
+    host.strip_prefix(EXACT)
 }
 
 /// What Hipache names the dead set of `host`, whatever key its list stands under: the host without its port.
@@ -114,9 +118,9 @@ mod tests {
             ("[::1]:443", &["[::1]:443", "[::1]", "*"]),
             ("[::ffff:10.0.0.1]", &["[::ffff:10.0.0.1]", "*"]),
             ("1.2.3", &["1.2.3", "*.2.3", "*.3", "*"]),
-            ("=www.example.tld:12-01-31", &["www.example.tld:12-01-31"]),
-            ("=*.tld", &["*.tld"]),
-            ("=", &[]),
+            ("/www.example.tld:12-01-31", &["www.example.tld:12-01-31"]),
+            ("/*.tld", &["*.tld"]),
+            ("/", &[]),
             (
                 "a.b.c.d.e.f.g.h:1",
                 &[
@@ -141,7 +145,7 @@ mod tests {
     #[test]
     fn dead_sets_are_named_without_port() {
         for (host, name) in
-            [("a.tld:80", "a.tld"), ("a.tld", "a.tld"), ("[::1]:80", "[::1]"), ("=a:1-1-1", "a:1-1-1")]
+            [("a.tld:80", "a.tld"), ("a.tld", "a.tld"), ("[::1]:80", "[::1]"), ("/a:1-1-1", "a:1-1-1")]
         {
             assert_eq!(dead_name(host), name);
         }

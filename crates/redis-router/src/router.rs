@@ -22,10 +22,6 @@ use crate::store::{Store, StoreState};
 use crate::table::Answer;
 use crate::upkeep;
 
-/// Begins a name that is looked up as it stands, without wildcards: `/www.example.tld:12-01-31` is the key
-/// `frontend:www.example.tld:12-01-31`. No host begins so.
-pub const EXACT: char = '/';
-
 /// Routes of one core. Clones share everything.
 #[derive(Clone)]
 pub struct Router {
@@ -91,8 +87,8 @@ impl Router {
     /// Never waits, and allocates nothing on a hit. A row from before a reconnect begins its re-read here, so it is
     /// called inside the runtime.
     ///
-    /// A host that begins with `=` asks for the key behind it as it stands, without wildcards, and for the options and
-    /// dead marks of that key (`=www.example.tld:12-01-31`).
+    /// A host that begins with [`crate::EXACT`] asks for the key behind it as it stands, without wildcards, and for the options and
+    /// dead marks of that key (`/www.example.tld:12-01-31`).
     pub fn cached(&self, host: &str) -> Cached {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Cached::NoFrontend,
