@@ -71,6 +71,16 @@ pub(crate) const LINGER: Duration = Duration::from_secs(3);
 pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(300);
 /// Frontends served in turn whose place is remembered; past it all begin anew, which costs only evenness.
 pub(crate) const FRONTENDS_IN_TURN: usize = 65_536;
+/// How often the supervisor looks after the cores.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// A core without a pulse for so long hangs.
+pub(crate) const HANG: Duration = Duration::from_secs(10);
+/// A core that dies is started anew after this, and after twice that each time it dies again soon.
+pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause.
+pub(crate) const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A core that lived that long did not die soon.
+pub(crate) const STEADY_LIFE: Duration = Duration::from_secs(60);
 /// Connections accepted in one go before the core gets to what it has.
 pub(crate) const ACCEPTS_PER_TURN: usize = 256;
 /// Sockets with something to read that are looked at in one go.

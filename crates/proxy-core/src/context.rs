@@ -10,6 +10,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use redis_router::Router;
 use slab::Slab;
 
+use crate::account::Account;
 use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
 use crate::http::head::HeadLimits;
@@ -29,10 +30,13 @@ pub(crate) struct Core {
     pub(crate) log_time: RefCell<String>,
     /// No new connections: those there are end with the answer they are at.
     pub(crate) draining: Cell<bool>,
+    /// The process ends: the drain does not wait for what idle clients may still ask.
+    pub(crate) hurries: Cell<bool>,
     /// The drain waits no longer for requests that may be on their way on idle connections.
     pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
     pub(crate) complaints: Complaints,
+    pub(crate) account: Arc<Account>,
     /// Where the frontends that are served in turn are.
     pub(crate) turns: RefCell<Turns>,
     /// Whether the operator has been told of forwarding fields that are not believed.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use redis_router::{Router, Source, Table};
 
 use crate::accept::Listener;
+use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
 use crate::buffer::BulkBuffers;
 use crate::context::{Complaints, Connections, Core, Rules};
@@ -30,7 +31,7 @@ use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{Question, Resolver};
 use crate::{clock, conn};
 
-/// How long a drain lets idle connections be: the next request of one may be on its way, and is answered.
+/// How long a drain in a hurry lets idle connections be: the next request of one may be on its way, and is answered.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// How long before the end of the grace what is left is cut, so that it can end in order.
 const CUT_GRACE: Duration = Duration::from_millis(500);
@@ -47,8 +48,9 @@ pub(crate) struct Start {
     pub(crate) log: Option<LogSink>,
     /// The embedded route table, where there is one.
     pub(crate) table: Option<Arc<Table>>,
-    /// Told once the core accepts.
-    pub(crate) ready: SyncSender<Driver>,
+    pub(crate) account: Arc<Account>,
+    /// Called once the core accepts.
+    pub(crate) ready: Box<dyn FnOnce(Driver) + Send>,
 }
 
 /// Runs a core on this thread until it is drained.
@@ -64,7 +66,13 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
     let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
     let readiness = waits.readiness.clone();
-    let core = build(start.settings, start.table, start.log, (start.questions, start.outbox), waits);
+    let core = build(
+        (start.settings, start.account),
+        start.table,
+        start.log,
+        (start.questions, start.outbox),
+        waits,
+    );
     let core = Rc::new(core);
     let router = core.router.clone();
     let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
@@ -88,10 +96,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
         let (core, inbox, listeners) = (Rc::clone(&core), Rc::clone(&inbox), RefCell::new(listeners));
         monoio::spawn(async move { inbox.run(|message| take_message(&core, &listeners, message)).await })
     };
-    let ready = start.ready;
-    // A supervisor that has ended needs no telling.
-    let _ = ready.send(driver);
-    drop(ready);
+    (start.ready)(driver);
     live(&core, &accepting).await;
     core.router.stop();
     routes.await;
@@ -113,7 +118,7 @@ fn listen(
 }
 
 fn build(
-    settings: Arc<Settings>,
+    (settings, account): (Arc<Settings>, Arc<Account>),
     table: Option<Arc<Table>>,
     log: Option<LogSink>,
     (questions, outbox): (SyncSender<Question>, Outbox),
@@ -137,17 +142,20 @@ fn build(
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
         draining: Cell::new(false),
+        hurries: Cell::new(false),
         idle_ended: Cell::new(false),
         connections: Connections::default(),
         complaints: Complaints::default(),
         untrusted_mentioned: Cell::new(false),
         turns: RefCell::default(),
+        account,
         rules: RefCell::new(Rc::new(Rules::new(settings))),
     }
 }
 
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
     let serve = |stream, peer| {
+        core.account.connections.add(1);
         let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
         monoio::spawn(contain_panic(connection));
     };
@@ -173,8 +181,9 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
         Message::Settings(settings) => core.change_rules(settings),
-        Message::Drain => {
+        Message::Drain { hurry } => {
             core.draining.set(true);
+            core.hurries.set(hurry);
             // The socket closes once its last connection is taken.
             listeners.take().iter().for_each(|listener| listener.stop());
             core.connector.pool.clear_idle();
@@ -191,6 +200,7 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
         monoio::time::sleep(Duration::from_millis(TICK_MILLIS)).await;
         let now = clock::now();
         let uptime = now - started;
+        core.account.beat(core.connections.len());
         core.connector.waits.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
         if second != uptime.as_secs() {
             second = uptime.as_secs();
@@ -226,7 +236,8 @@ fn is_drained(core: &Core, accepting: &Cell<usize>, waited: Duration) -> bool {
     if accepting.get() == 0 && core.connections.len() == 0 {
         return true;
     }
-    if waited >= IDLE_GRACE.min(grace / 4) {
+    let idle_grace = if core.hurries.get() { IDLE_GRACE.min(grace / 4) } else { grace / 2 };
+    if waited >= idle_grace {
         core.idle_ended.set(true);
         core.connections.end_idle();
     }

@@ -123,6 +123,8 @@ pub(crate) async fn run(
         Ok(ending) => ending,
         Err(failure) => exchange.refuse(&mut downstream, &failure).await,
     };
+    core.account.requests.add(1);
+    core.account.bytes.add(downstream.out.bytes_sent());
     exchange.log(&downstream);
     ending
 }

@@ -18,8 +18,9 @@ use crate::upstream::resolve::Resolved;
 /// What a core can be told.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Stop accepting, end what is in flight within the grace of the settings, and end.
-    Drain,
+    /// Stop accepting, end what is in flight within the grace of the settings, and end. Without `hurry` idle clients are
+    /// given time for one more request.
+    Drain { hurry: bool },
     /// A name that this core asked for.
     Resolved(Resolved),
     /// Other settings from now on.
@@ -36,9 +37,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Tells the core, waiting while its inbox is full. A core that has ended is told nothing.
+    /// Tells the core. One that has ended, or hangs until its inbox is full, is told nothing.
     pub(crate) fn send(&self, message: Message) {
-        if self.messages.send(message).is_ok() {
+        if self.messages.try_send(message).is_ok() {
             // A full pair means that the core has been woken already; a closed one that it has ended.
             let _ = (&*self.wake).write(&[1]);
         }

@@ -4,6 +4,7 @@
 
 mod accept;
 mod access_log;
+mod account;
 mod answer;
 mod api_version;
 pub mod bounds;
@@ -19,10 +20,13 @@ mod debug_header;
 mod dialer;
 mod downstream;
 mod error;
+mod event;
 mod exchange;
+mod fleet;
 pub mod http;
 mod inbox;
 mod json_log;
+mod listening;
 mod log_writer;
 mod message_reader;
 mod pick;

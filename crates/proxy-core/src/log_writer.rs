@@ -65,9 +65,9 @@ impl LogWriter {
     }
 
     /// Sends lines to `target` from now on; where that cannot be opened they stay where they are.
-    pub(crate) fn retarget(&self, target: &AccessLogTarget) {
+    pub(crate) fn retarget(&self, target: AccessLogTarget) {
         // As in `reopen`.
-        let _ = self.messages.send(Message::Retarget(target.clone()));
+        let _ = self.messages.send(Message::Retarget(target));
     }
 
     /// Waits until everything is written.

@@ -1,0 +1,19 @@
+//! What the supervisor waits for: one channel, so that one loop sees everything in its order.
+
+use std::io;
+use std::sync::Arc;
+
+use redis_router::Table;
+
+use crate::runtime::Driver;
+
+/// Something the supervisor acts on.
+pub(crate) enum Event {
+    Signal(i32),
+    /// The core accepts, in this life of it.
+    CoreReady(usize, u64, Driver),
+    /// That life has ended.
+    CoreEnded(usize, u64, io::Result<()>),
+    /// The embedded route table has changed.
+    Table(Arc<Table>),
+}

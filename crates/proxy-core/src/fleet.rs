@@ -1,0 +1,342 @@
+//! The cores and their lives. A core is started, replaced without a connection being refused, started anew when it has
+//! died, and stood in for when it hangs.
+//!
+//! ```text
+//!   arriving --accepts--> serving --replaced, or the process stops--> leaving --drained--> ended
+//!      ^                     |--------------------died------------------------------------> ended
+//!      |<---after a pause----/
+//! ```
+//!
+//! Each slot keeps its listening sockets. A new life accepts from them before the old one is told to leave, and both may
+//! do so at once.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
+use std::thread::Builder;
+use std::time::Instant;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use redis_router::Table;
+
+use crate::account::Account;
+use crate::bounds::{HANG, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STEADY_LIFE};
+use crate::error::StartError;
+use crate::event::Event;
+use crate::inbox::{Message, Outbox, inbox};
+use crate::log_writer::LogWriter;
+use crate::settings::Settings;
+use crate::upstream::resolve::Question;
+use crate::{clock, core};
+
+/// What cores are started with.
+pub(crate) struct Supplies {
+    pub(crate) settings: Arc<Settings>,
+    /// The embedded route table as it is now.
+    pub(crate) table: Option<Arc<Table>>,
+    pub(crate) log: Option<LogWriter>,
+    pub(crate) questions: SyncSender<Question>,
+    pub(crate) tell: Sender<Event>,
+}
+
+/// One life of a core.
+struct Life {
+    id: u64,
+    outbox: Outbox,
+    account: Arc<Account>,
+    started: Instant,
+    /// The pulse that was seen last, and when it was new.
+    pulse: (u64, Instant),
+    /// Why it is to leave; `None`: it is not.
+    leaves: Option<String>,
+}
+
+/// A core's place: its sockets, and who serves them.
+struct Slot {
+    sockets: Vec<TcpListener>,
+    serving: Option<Life>,
+    /// Started, and does not accept yet.
+    arriving: Option<Life>,
+    /// Told to leave, or hanging.
+    leaving: Vec<Life>,
+    /// Lives in a row that ended soon after they began.
+    failures: u32,
+    /// When the next life begins, where the last one died.
+    restart_at: Option<Instant>,
+}
+
+/// All cores of the process.
+pub(crate) struct Fleet {
+    pub(crate) supplies: Supplies,
+    slots: Vec<Slot>,
+    /// The kernel's numbers of the CPUs that cores are pinned to, one each; empty: they are not.
+    cpus: Vec<usize>,
+    lives: u64,
+    hangs: u32,
+    stopping: bool,
+}
+
+impl Fleet {
+    /// Starts a core for each element of `sockets`; none accepts yet.
+    ///
+    /// # Errors
+    /// No more threads or file descriptors.
+    pub(crate) fn start(supplies: Supplies, sockets: Vec<Vec<TcpListener>>) -> Result<Self, StartError> {
+        let cpus = cpus_for(sockets.len());
+        let slot = |sockets| Slot {
+            sockets,
+            serving: None,
+            arriving: None,
+            leaving: Vec::new(),
+            failures: 0,
+            restart_at: None,
+        };
+        let slots = sockets.into_iter().map(slot).collect();
+        let mut fleet = Self { supplies, slots, cpus, lives: 0, hangs: 0, stopping: false };
+        for core in 0..fleet.slots.len() {
+            fleet.begin(core).map_err(StartError::Core)?;
+        }
+        Ok(fleet)
+    }
+
+    /// Begins a life in the slot of `core`.
+    fn begin(&mut self, core: usize) -> io::Result<()> {
+        let (supplies, slot) = (&self.supplies, &mut self.slots[core]);
+        let id = self.lives;
+        self.lives += 1;
+        slot.restart_at = None;
+        let (outbox, inbox) = inbox()?;
+        let account = Arc::new(Account::default());
+        let (tell, told) = (supplies.tell.clone(), supplies.tell.clone());
+        let start = core::Start {
+            settings: Arc::clone(&supplies.settings),
+            sockets: slot.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
+            inbox,
+            outbox: outbox.clone(),
+            questions: supplies.questions.clone(),
+            log: supplies.log.as_ref().map(LogWriter::sink),
+            table: supplies.table.clone(),
+            account: Arc::clone(&account),
+            // A supervisor that has ended needs no telling.
+            ready: Box::new(move |driver| drop(told.send(Event::CoreReady(core, id, driver)))),
+        };
+        let cpu = self.cpus.get(core).copied();
+        let serve = move || {
+            pin(cpu);
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core::run(start)));
+            let ended =
+                ended.unwrap_or_else(|_| Err(io::Error::other("it panicked (the message above says where)")));
+            let _ = tell.send(Event::CoreEnded(core, id, ended));
+        };
+        Builder::new().name(format!("core-{core}")).spawn(serve)?;
+        let now = clock::now();
+        slot.arriving = Some(Life { id, outbox, account, started: now, pulse: (0, now), leaves: None });
+        Ok(())
+    }
+
+    /// A core accepts: who served in its place leaves. Returns whether every core serves now.
+    pub(crate) fn ready(&mut self, core: usize, id: u64) -> bool {
+        let slot = &mut self.slots[core];
+        if slot.arriving.as_ref().is_some_and(|life| life.id == id) {
+            let before = std::mem::replace(&mut slot.serving, slot.arriving.take());
+            slot.leaving.extend(before);
+        }
+        self.urge();
+        self.slots.iter().all(|slot| slot.serving.is_some())
+    }
+
+    /// A core has ended. Reports it; one that died has another life soon.
+    ///
+    /// # Errors
+    /// The error it ended with, where it never served: it will not do better.
+    pub(crate) fn ended(&mut self, core: usize, id: u64, ended: io::Result<()>) -> Result<(), StartError> {
+        let slot = &mut self.slots[core];
+        if let Some(place) = slot.leaving.iter().position(|life| life.id == id) {
+            let life = slot.leaving.swap_remove(place);
+            life.report(core, &ended);
+            return Ok(());
+        }
+        let is_first = slot.serving.is_none() && self.lives <= self.slots.len() as u64;
+        let slot = &mut self.slots[core];
+        let was_serving = slot.serving.as_ref().is_some_and(|life| life.id == id);
+        let life = if was_serving { slot.serving.take() } else { slot.arriving.take() };
+        let Some(life) = life else { return Ok(()) };
+        if self.stopping {
+            return Ok(());
+        }
+        if is_first {
+            return Err(ended.err().map_or(StartError::CoreDied(core), StartError::Core));
+        }
+        life.report(core, &ended);
+        let now = clock::now();
+        let is_soon = now - life.started < STEADY_LIFE;
+        slot.failures = if is_soon { slot.failures + 1 } else { 1 };
+        let pause = RESTART_PAUSE_MIN * 2u32.pow((slot.failures - 1).min(16));
+        slot.restart_at = Some(now + pause.min(RESTART_PAUSE_MAX));
+        Ok(())
+    }
+
+    /// Looks after the cores: begins lives that are due, finds those that hang. To be called about once a second, or
+    /// when [`Self::next_restart`] is due.
+    pub(crate) fn look(&mut self) {
+        if self.stopping {
+            return self.urge();
+        }
+        let now = clock::now();
+        for core in 0..self.slots.len() {
+            let due = self.slots[core].restart_at.is_some_and(|at| at <= now);
+            if due || self.stands_still(core, now) {
+                self.begin_again(core, now);
+            }
+        }
+        self.urge();
+    }
+
+    fn begin_again(&mut self, core: usize, now: Instant) {
+        if let Err(error) = self.begin(core) {
+            log::error!("core {core} cannot be started: {error}; trying again");
+            self.slots[core].restart_at = Some(now + RESTART_PAUSE_MAX);
+        }
+    }
+
+    /// Whether the core hangs and nobody stands in for it yet.
+    fn stands_still(&mut self, core: usize, now: Instant) -> bool {
+        let slot = &mut self.slots[core];
+        let Some(life) = slot.serving.as_mut().filter(|_| slot.arriving.is_none()) else { return false };
+        let pulse = life.account.pulse();
+        if pulse != life.pulse.0 {
+            life.pulse = (pulse, now);
+        }
+        if now - life.pulse.1 < HANG {
+            return false;
+        }
+        self.hangs += 1;
+        log::error!(
+            "core {core} hangs: no pulse for {} s; another takes over its sockets, its own exchanges are stuck",
+            HANG.as_secs()
+        );
+        // It cannot be ended from outside. Should it wake, it finds that it is to leave.
+        slot.leaving.extend(slot.serving.take().map(|life| Life { leaves: Some("it hung".into()), ..life }));
+        true
+    }
+
+    /// When the next life is due, where one is.
+    pub(crate) fn next_restart(&self) -> Option<Instant> {
+        self.slots.iter().filter_map(|slot| slot.restart_at).min()
+    }
+
+    /// Cores that hung since the start.
+    #[expect(dead_code, reason = "the upgrade of the process will look at it")]
+    pub(crate) fn hangs(&self) -> u32 {
+        self.hangs
+    }
+
+    #[expect(dead_code, reason = "the memory limit will use it")]
+    /// Has another life take over from the one that serves `core`, which drains. `why` is for the report.
+    pub(crate) fn replace(&mut self, core: usize, why: &str) {
+        let slot = &mut self.slots[core];
+        if self.stopping || slot.arriving.is_some() {
+            return;
+        }
+        let Some(life) = &mut slot.serving else { return };
+        life.leaves = Some(why.into());
+        if let Err(error) = self.begin(core) {
+            log::error!("core {core} is not replaced ({why}): {error}");
+        }
+    }
+
+    /// Tells those that are to leave so. A message may find an inbox full: it is said again.
+    fn urge(&self) {
+        for life in self.slots.iter().flat_map(|slot| &slot.leaving) {
+            life.outbox.send(Message::Drain { hurry: self.stopping });
+        }
+    }
+
+    /// Tells every core.
+    pub(crate) fn tell_all(&self, message: impl Fn() -> Message) {
+        for life in self.slots.iter().flat_map(|slot| slot.serving.iter().chain(&slot.arriving)) {
+            life.outbox.send(message());
+        }
+    }
+
+    /// Drains every core and lets go of the sockets.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+        for slot in &mut self.slots {
+            // While anyone holds a listening socket, the kernel goes on queueing connections.
+            slot.sockets.clear();
+            slot.restart_at = None;
+            let lives = slot.serving.take().into_iter().chain(slot.arriving.take());
+            slot.leaving.extend(lives.map(|life| Life { leaves: Some("stopped".into()), ..life }));
+        }
+        self.urge();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Whether no core is left but those that hang.
+    pub(crate) fn is_over(&self) -> bool {
+        let hangs =
+            |life: &Life| life.account.pulse() == life.pulse.0 && life.leaves.as_deref() == Some("it hung");
+        self.stopping && self.slots.iter().all(|slot| slot.leaving.iter().all(hangs))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl Life {
+    /// Tells the operator what the core has done and how it ended.
+    fn report(&self, core: usize, ended: &io::Result<()>) {
+        let account = &self.account;
+        let did = format!(
+            "up {} s, {} requests, {} connections, {} bytes sent",
+            (clock::now() - self.started).as_secs(),
+            account.requests.get(),
+            account.connections.get(),
+            account.bytes.get(),
+        );
+        match (ended, &self.leaves) {
+            (Ok(()), Some(why)) => log::info!("core {core} has ended gracefully ({why}): {did}"),
+            (Ok(()), None) => log::error!("core {core} has ended though nobody asked it to: {did}"),
+            (Err(error), _) => {
+                log::error!(
+                    "core {core} has died: {error}: {did}; {} connections are lost",
+                    account.open.get()
+                );
+            }
+        }
+    }
+}
+
+/// A CPU for each of `cores` where there are enough; else none.
+fn cpus_for(cores: usize) -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0));
+    let is_allowed = |cpu: &usize| allowed.as_ref().is_ok_and(|set| set.is_set(*cpu).unwrap_or(false));
+    let mut cpus: Vec<usize> = (0..CpuSet::count()).filter(is_allowed).collect();
+    if cores > cpus.len() {
+        return Vec::new();
+    }
+    if cores < cpus.len() {
+        // Several proxies on one machine should not all sit on its first CPUs.
+        let first = std::process::id() as usize % cpus.len();
+        cpus.rotate_left(first);
+    }
+    cpus.truncate(cores);
+    cpus
+}
+
+/// Binds the calling thread to `cpu`. Where that is refused the scheduler decides, as it would have.
+fn pin(cpu: Option<usize>) {
+    let Some(cpu) = cpu else { return };
+    let mut set = CpuSet::new();
+    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        log::debug!("not pinned to CPU {cpu}: {error}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The listening sockets: one of each address for each core, kept for as long as the process lives, so that a core can
+//! be replaced without a connection being refused.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::StartError;
+use crate::settings::{Listen, ListenAddress};
+
+/// Listening sockets, one of each address for each core.
+pub(crate) struct Sockets {
+    pub(crate) per_core: Vec<Vec<TcpListener>>,
+    /// As bound: a free port is taken.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// Binds all addresses for `cores` cores.
+///
+/// # Errors
+/// [`StartError::Listen`] for an address that cannot be had and must.
+pub(crate) fn bind(listen: &Listen, cores: usize) -> Result<Sockets, StartError> {
+    let mut sockets = Sockets { per_core: (0..cores).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    for ListenAddress { address, optional } in &listen.addresses {
+        match bind_all(*address, cores, listen.backlog) {
+            Ok(bound) => {
+                let address = bound[0].local_addr().map_err(|error| StartError::Listen(*address, error))?;
+                sockets.addresses.push(address);
+                sockets.per_core.iter_mut().zip(bound).for_each(|(core, socket)| core.push(socket));
+            }
+            Err(error) if *optional && is_family_missing(&error) => {
+                log::info!("not listening on {address}: this machine does not have the address family");
+            }
+            Err(error) => return Err(StartError::Listen(*address, error)),
+        }
+    }
+    if sockets.addresses.is_empty() { Err(StartError::NoAddress) } else { Ok(sockets) }
+}
+
+/// One socket a core on the same address. SO_REUSEPORT would let a second proxy share the port unnoticed, so the
+/// address is first bound without it.
+fn bind_all(address: SocketAddr, cores: usize, backlog: u32) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        drop(open(address, false)?);
+    }
+    let first = open(address, true)?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..cores {
+        sockets.push(open(bound, true)?);
+    }
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    for socket in &sockets {
+        socket.listen(backlog)?;
+    }
+    Ok(sockets.into_iter().map(TcpListener::from).collect())
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn is_family_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
+}
