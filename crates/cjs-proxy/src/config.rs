@@ -74,11 +74,12 @@ pub(crate) fn parse(path: &Path, text: &str, machine: Machine) -> Result<Config,
     let root = match Node::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            report.file_fault(&format!("not JSON: {error}"));
+            let hint = if text.contains("undefined") { "; where it says undefined, say null" } else { "" };
+            report.file_fault(&format!("not JSON: {error}{hint}"));
             return Err(report.faults);
         }
     };
-    let written = Written::check(&root, &mut report);
+    let written = Written::check(&root, machine, &mut report);
     let folder = path.parent().unwrap_or(Path::new(""));
     let assembled = assemble::assemble(&written, folder, machine, &mut report);
     if !report.faults.is_empty() {

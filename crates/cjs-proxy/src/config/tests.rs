@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Config, Machine, parse};
 
 /// The same on every machine the tests run on.
-const MACHINE: Machine = Machine { cpus: 4 };
+const MACHINE: Machine = Machine { cpus: 4, root: false };
 
 /// Loads a text as `c.json`.
 fn load(text: &str) -> Result<Config, Vec<String>> {
