@@ -3,6 +3,7 @@
 
 mod addresses;
 mod assemble;
+mod differences;
 mod effective;
 mod file;
 mod json;
@@ -84,6 +85,9 @@ pub(crate) fn parse(path: &Path, text: &str, machine: Machine) -> Result<Config,
     let assembled = assemble::assemble(&written, folder, machine, &mut report);
     if !report.faults.is_empty() {
         return Err(report.faults);
+    }
+    for difference in differences::of(&root, written.hipache_04, machine) {
+        report.difference(difference.row, difference.sentence);
     }
     let effective = effective::effective(&assembled);
     Ok(Config { settings: assembled.settings, effective, remarks: report.remarks, debug: assembled.debug })

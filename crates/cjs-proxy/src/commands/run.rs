@@ -45,7 +45,7 @@ fn lines(faults: &[Fault]) -> String {
 fn tell(config: &Config) {
     for remark in &config.remarks {
         match remark {
-            Remark::Note(text) => info!("{text}"),
+            Remark::Note(text) | Remark::Difference(text) => info!("{text}"),
             Remark::Warning(text) => warn!("{text}"),
         }
     }

@@ -199,7 +199,7 @@ fn is_empty_default(key: &Key) -> bool {
 
 /// Whether a file is in Hipache 0.4's style: `http` or `https` at the top, or a `driver` and no `server.port`.
 /// (0.3 took `driver` too, beside `server.port`.)
-fn is_hipache_04(root: &Node) -> bool {
+pub(crate) fn is_hipache_04(root: &Node) -> bool {
     let has = |path| root.at(path).is_some();
     has("http") || has("https") || (has("driver") && !has("server.port"))
 }

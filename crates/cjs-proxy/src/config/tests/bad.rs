@@ -250,6 +250,10 @@ fn stores() {
     ] {
         assert_eq!(faults(text), [format!("{start}; {STORE}")], "{text}");
     }
+}
+
+#[test]
+fn stores_said_in_two_places() {
     check(&[
         (
             r#"{"driver": ["redis://a", "redis://b"]}"#,

@@ -276,3 +276,22 @@ fn deaths_balance_and_log_format_reach_the_settings() {
     let round_robin = load(r#"{"server": {"balance": "roundRobin"}}"#).unwrap().settings;
     assert_eq!(round_robin.balance, Balance::RoundRobin);
 }
+
+#[test]
+fn defaults_of_the_old_programs() {
+    check(&[
+        (r#"{"server": {"port": 80}}"#, "server.retryOnError", json!(3)),
+        (r#"{"server": {"port": 80, "retryOnError": 0}}"#, "server.retryOnError", json!(0)),
+        (r#"{"server": {"port": 80}}"#, "server.deadBackendOn500", json!(true)),
+        (r#"{"server": {"port": 80}}"#, "server.httpKeepAlive", json!(true)),
+    ]);
+}
+
+#[test]
+fn parts_of_a_redis_address_are_decoded() {
+    check(&[
+        (r#"{"driver": "redis://r#rollout"}"#, "redis.prefix", json!("rollout")),
+        (r#"{"driver": "redis://r#a%3Ab%25"}"#, "redis.prefix", json!("a:b%")),
+        (r#"{"driver": "redis://u%40x:p@r"}"#, "redis.username", json!("u@x")),
+    ]);
+}
