@@ -177,7 +177,12 @@ mod tests {
         };
         let millis = Duration::from_millis;
         let lines = [
-            line(Entry { referer: b"http://www.example.tld/", total: millis(11), backend: millis(9), ..usual }),
+            line(Entry {
+                referer: b"http://www.example.tld/",
+                total: millis(11),
+                backend: millis(9),
+                ..usual
+            }),
             line(Entry {
                 client: "2001:db8::7".parse().unwrap(),
                 request: line_of(b"HEAD", b"/", "HTTP/1.0"),

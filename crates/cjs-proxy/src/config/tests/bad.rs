@@ -326,6 +326,21 @@ fn features_to_come() {
 }
 
 #[test]
+fn what_is_not_enforced_yet_is_checked_all_the_same() {
+    check(&[
+        (
+            r#"{"server": {"memoryLimit": "lots"}}"#,
+            "server.memoryLimit: \"lots\" is not accepted; accepted: a whole number from 1 to 1048576",
+        ),
+        (
+            r#"{"server": {"checkInterval": 4000}}"#,
+            "server.checkInterval: 4000 is out of range; accepted: seconds from 0.1 to 3600",
+        ),
+        (r#"{"user": ["root"]}"#, "user: [\"root\"] is not accepted; accepted: a name or a number"),
+    ]);
+}
+
+#[test]
 fn root_cannot_become_another_user_yet() {
     let root = Machine { root: true, ..MACHINE };
     let lines = |text: &str| -> Vec<String> {

@@ -165,6 +165,10 @@ fn adjusted_values_are_noted() {
             r#"{"user": 33, "group": "www-data"}"#,
             "warning: c.json: without effect, as this process is not root: user, group",
         ),
+        (
+            r#"{"server": {"memoryLimit": 512, "checkInterval": 5}}"#,
+            "warning: c.json: read, not enforced yet: server.memoryLimit, server.checkInterval",
+        ),
         (r#"{"redisPort": "6380"}"#, "note: c.json: redisPort: the text \"6380\" is read as a number"),
     ] {
         assert_eq!(remarks(text), [remark]);
