@@ -117,7 +117,7 @@ fn check_prints_the_effective_config() {
     let told: Vec<&str> = stderr(&output).lines().collect();
     assert_eq!(told[0], "note: c.json: server.lruCache.size: 1 is raised to 10000");
     let is_row = |line: &&str| line.starts_with("MIGRATION.md row ");
-    assert!(told.len() > 1 && told[1..].iter().all(|line| is_row(&line)), "{told:?}");
+    assert!(told.len() > 1 && told[1..].iter().all(is_row), "{told:?}");
     assert!(!stdout(&output).contains("quiet"));
 }
 

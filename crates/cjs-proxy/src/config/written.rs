@@ -74,6 +74,11 @@ impl Written {
         if empty && matches!(key.kind, Kind::Text | Kind::Secret) && is_empty_default(key) {
             return;
         }
+        // A template filled from a variable that is not set; Hipache takes its default then.
+        if empty && key.path.starts_with("redis.") && matches!(key.kind, Kind::Host | Kind::Integer(..)) {
+            report.note(&spelling, "the empty text counts as left out");
+            return;
+        }
         let value = match key.kind.parse(node) {
             Ok(value) => value,
             Err(Refusal { at, problem }) => {

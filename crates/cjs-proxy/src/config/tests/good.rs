@@ -169,6 +169,8 @@ fn adjusted_values_are_noted() {
             r#"{"server": {"memoryLimit": 512, "checkInterval": 5}}"#,
             "warning: c.json: read, not enforced yet: server.memoryLimit, server.checkInterval",
         ),
+        (r#"{"redisHost": ""}"#, "note: c.json: redisHost: the empty text counts as left out"),
+        (r#"{"redisPort": ""}"#, "note: c.json: redisPort: the empty text counts as left out"),
         (r#"{"redisPort": "6380"}"#, "note: c.json: redisPort: the text \"6380\" is read as a number"),
     ] {
         assert_eq!(remarks(text), [remark]);
