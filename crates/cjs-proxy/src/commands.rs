@@ -2,13 +2,14 @@
 
 mod check;
 mod demo;
+mod error_log;
 mod run;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::cli::Command;
-use crate::config::{self, Config, Machine};
+use crate::config;
 use crate::error::Failure;
 use crate::version;
 
@@ -33,12 +34,11 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
 }
 
 /// The named config file, or the one that is found.
-fn load(file: Option<&Path>) -> Result<Config, Failure> {
-    let path: PathBuf = match file {
-        Some(path) => path.to_owned(),
-        None => config::locate().map_err(Failure::NoConfig)?,
-    };
-    config::load(&path, Machine::here()).map_err(Failure::Config)
+fn locate(file: Option<&Path>) -> Result<PathBuf, Failure> {
+    match file {
+        Some(path) => Ok(path.to_owned()),
+        None => config::locate().map_err(Failure::NoConfig),
+    }
 }
 
 /// Prints a line; a reader that went away is no error.

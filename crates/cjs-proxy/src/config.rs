@@ -3,6 +3,7 @@
 
 mod addresses;
 mod assemble;
+mod differences;
 mod effective;
 mod file;
 mod json;
@@ -74,15 +75,19 @@ pub(crate) fn parse(path: &Path, text: &str, machine: Machine) -> Result<Config,
     let root = match Node::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            report.file_fault(&format!("not JSON: {error}"));
+            let hint = if text.contains("undefined") { "; where it says undefined, say null" } else { "" };
+            report.file_fault(&format!("not JSON: {error}{hint}"));
             return Err(report.faults);
         }
     };
-    let written = Written::check(&root, &mut report);
+    let written = Written::check(&root, machine, &mut report);
     let folder = path.parent().unwrap_or(Path::new(""));
     let assembled = assemble::assemble(&written, folder, machine, &mut report);
     if !report.faults.is_empty() {
         return Err(report.faults);
+    }
+    for difference in differences::of(&root, written.hipache_04, machine) {
+        report.difference(difference.row, difference.sentence);
     }
     let effective = effective::effective(&assembled);
     Ok(Config { settings: assembled.settings, effective, remarks: report.remarks, debug: assembled.debug })

@@ -114,7 +114,10 @@ fn check_prints_the_effective_config() {
     let printed: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     assert_eq!(printed["server"]["port"], 81);
     assert_eq!(printed["redis"]["password"], "***");
-    assert_eq!(stderr(&output), "note: c.json: server.lruCache.size: 1 is raised to 10000\n");
+    let told: Vec<&str> = stderr(&output).lines().collect();
+    assert_eq!(told[0], "note: c.json: server.lruCache.size: 1 is raised to 10000");
+    let is_row = |line: &&str| line.starts_with("MIGRATION.md row ");
+    assert!(told.len() > 1 && told[1..].iter().all(is_row), "{told:?}");
     assert!(!stdout(&output).contains("quiet"));
 }
 
@@ -131,4 +134,22 @@ fn the_flavor_chooses_the_file() {
     };
     assert_eq!(port(run(folder.path(), &["check"])), 1001);
     assert_eq!(port(program(folder.path()).arg("-d").env("SETTINGS_FLAVOR", "dev").output().unwrap()), 1002);
+}
+
+#[test]
+fn files_of_the_predecessors_are_checked() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    let program = |name: &str| {
+        let output = program(&samples).args(["check", "-c", name]).output().unwrap();
+        assert!(!stderr(&output).is_empty(), "{name}");
+        output.status.code()
+    };
+    for name in
+        ["concussionjs-0.0.1.json", "hipache-0.1.json", "hipache-0.2-strings.json", "hipache-0.3.json"]
+    {
+        assert_eq!(program(name), Some(0), "{name}");
+    }
+    for name in ["concussionjs-0.0.1-https.json", "hipache-0.3-etcd.json", "hipache-0.4-undefined.txt"] {
+        assert_eq!(program(name), Some(1), "{name}");
+    }
 }

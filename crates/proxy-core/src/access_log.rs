@@ -182,4 +182,71 @@ pub(crate) mod tests {
         let long = [b'x'; LOG_FIELD_BYTES + 10];
         assert!(line(Entry { user_agent: &long, ..ENTRY }).len() < LOG_FIELD_BYTES + 200);
     }
+
+    #[test]
+    fn the_examples_in_the_document_are_what_is_written() {
+        let line_of = |method: &'static [u8], target: &'static [u8], version: &'static str| {
+            Some(RequestLine { method, target, version })
+        };
+        let usual = Entry {
+            client: "203.0.113.7".parse().unwrap(),
+            request: line_of(b"GET", b"/a?b=c", "HTTP/1.1"),
+            referer: b"",
+            user_agent: b"curl/8.5.0",
+            vhost: "my-app",
+            ..ENTRY
+        };
+        let millis = Duration::from_millis;
+        let lines = [
+            line(Entry {
+                referer: b"http://www.example.tld/",
+                total: millis(11),
+                backend: millis(9),
+                ..usual
+            }),
+            line(Entry {
+                client: "2001:db8::7".parse().unwrap(),
+                request: line_of(b"HEAD", b"/", "HTTP/1.0"),
+                status: 304,
+                bytes: 180,
+                user_agent: b"",
+                total: millis(2),
+                backend: millis(1),
+                ..usual
+            }),
+            line(Entry {
+                client: "198.51.100.9".parse().unwrap(),
+                time: "22/Nov/2026:10:11:13 +0000",
+                request: line_of(b"POST", b"/form", "HTTP/1.1"),
+                status: 502,
+                bytes: 421,
+                user_agent: b"Mozilla/5.0 \"quoted\"",
+                total: millis(5003),
+                backend: millis(5002),
+                ..usual
+            }),
+            line(Entry {
+                time: "22/Nov/2026:10:11:14 +0000",
+                request: line_of(b"GET", b"/", "HTTP/1.1"),
+                status: 400,
+                bytes: 398,
+                vhost: "",
+                total: millis(0),
+                backend: millis(0),
+                ..usual
+            }),
+            line(Entry {
+                time: "22/Nov/2026:11:40:59 +0000",
+                request: line_of(b"GET", b"/chat", "HTTP/1.1"),
+                status: 101,
+                bytes: 88_213,
+                total: millis(5_398_250),
+                backend: millis(5_398_247),
+                ..usual
+            }),
+        ];
+        let document = include_str!("../../../docs/ACCESS_LOG.md");
+        let block = document.split("```\n").nth(1).expect("the document has a block of lines");
+        assert_eq!(lines.concat(), block);
+    }
 }

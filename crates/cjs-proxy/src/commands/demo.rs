@@ -11,6 +11,7 @@ use tiny_http::{Request, Response, Server};
 use crate::config::{self, Machine};
 use crate::error::Failure;
 
+use super::error_log::ErrorLog;
 use super::run;
 
 /// Where the demo listens unless something else does.
@@ -32,9 +33,9 @@ pub(crate) fn demo() -> Result<(), Failure> {
     let config = config::parse(Path::new("demo"), &text, Machine::here()).map_err(Failure::Config)?;
     let mut settings = config.settings;
     settings.routes = Source::Embedded(routes(&backends));
-    run::start_log(config.debug);
+    ErrorLog::start(config.debug);
     super::print(&invitation(port));
-    run::serve(settings)
+    run::serve(settings, &|| Err("demo has no config file to read again".into()))
 }
 
 /// The route table, as a file of it would say.

@@ -1,11 +1,11 @@
 //! Addresses in the file: where to listen, whom to trust.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::json::Node;
-use super::kind::{Kind, Refusal, whole};
+use super::kind::{Kind, Refusal, number, whole};
 
 /// Listening addresses one file may name.
 const ADDRESSES_MAX: usize = 64;
@@ -56,8 +56,12 @@ fn bind_object(node: &Node, members: &[(String, Node)]) -> Result<BindAddress, R
                 let parsed = text.parse().map_err(|_| Kind::Bind.mismatch(member).within(".address"))?;
                 address = Some(parsed);
             }
-            ("port", Node::Number(_)) if port.is_none() => {
-                let fits = whole(member).and_then(|number| u16::try_from(number).ok());
+            ("port", Node::Number(_) | Node::Text(_)) if port.is_none() => {
+                let said = match member {
+                    Node::Text(text) => number(text).ok_or_else(|| Kind::Bind.mismatch(node))?,
+                    _ => member.clone(),
+                };
+                let fits = whole(&said).and_then(|number| u16::try_from(number).ok());
                 let refusal = || Kind::Integer(0, 65_535).out_of_range(member).within(".port");
                 port = Some(fits.ok_or_else(refusal)?);
             }
@@ -66,6 +70,26 @@ fn bind_object(node: &Node, members: &[(String, Node)]) -> Result<BindAddress, R
     }
     let address = address.ok_or_else(|| Kind::Bind.mismatch(node))?;
     Ok(BindAddress { address, port })
+}
+
+/// The value of `server.address6`: IPv6 addresses; none is a value too.
+///
+/// # Errors
+/// Which entry is not accepted.
+pub(crate) fn bind6(node: &Node) -> Result<Vec<BindAddress>, Refusal> {
+    let one = |node: &Node| match node {
+        Node::Text(text) => match text.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(BindAddress { address: address.into(), port: None }),
+            Err(_) => Err(Kind::Bind6.mismatch(node)),
+        },
+        _ => Err(Kind::Bind6.mismatch(node)),
+    };
+    let Node::List(items) = node else { return Ok(vec![one(node)?]) };
+    if items.len() > ADDRESSES_MAX {
+        return Err(Refusal::new(format!("too many addresses; accepted: at most {ADDRESSES_MAX}")));
+    }
+    let entry = |(index, item)| one(item).map_err(|refusal| refusal.within(&format!("[{index}]")));
+    items.iter().enumerate().map(entry).collect()
 }
 
 /// The networks of a list of addresses and CIDRs.

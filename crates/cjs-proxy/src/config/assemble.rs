@@ -21,12 +21,17 @@ use super::{pages, store};
 pub(crate) struct Machine {
     /// Usable CPUs; at least 1.
     pub(crate) cpus: usize,
+    /// Whether the process may become another user.
+    pub(crate) root: bool,
 }
 
 impl Machine {
     /// The machine this runs on.
     pub(crate) fn here() -> Self {
-        Self { cpus: std::thread::available_parallelism().map_or(1, usize::from) }
+        Self {
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            root: nix::unistd::geteuid().is_root(),
+        }
     }
 }
 
@@ -59,7 +64,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
             ttl: Duration::from_secs(written.integer("server.deadBackendTTL")),
             on_500: written.bool("server.deadBackendOn500"),
         },
-        balance: Balance::Random,
+        balance: balance(written),
         api_versions: written.bool("server.apiVersions"),
         debug_header: written.bool("server.debugHeader"),
         timeouts: timeouts(written),
@@ -80,18 +85,19 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
 fn listen(written: &Written, report: &mut Report) -> Listen {
     let port = written.integer("server.port") as u16;
     let mut addresses: Vec<ListenAddress> = Vec::new();
-    if let Some(bind) = written.bind_if_set("server.bind") {
-        for entry in bind {
-            let address = SocketAddr::new(entry.address, entry.port.unwrap_or(port));
-            if addresses.iter().any(|known| known.address == address) {
-                report.fault(written.spelling("server.bind"), &format!("names {address} twice; keep one"));
-            }
-            addresses.push(ListenAddress { address, optional: false });
-        }
-    } else {
+    if !written.is_set("server.bind") {
         let (defaults, optional): (Vec<IpAddr>, bool) = written.default_addresses();
         let listened = |address| ListenAddress { address: SocketAddr::new(address, port), optional };
         addresses.extend(defaults.into_iter().map(listened));
+    }
+    for path in ["server.bind", "server.address6"] {
+        for entry in written.bind_if_set(path).unwrap_or_default() {
+            let address = SocketAddr::new(entry.address, entry.port.unwrap_or(port));
+            if addresses.iter().any(|known| known.address == address) {
+                report.fault(written.spelling(path), &format!("names {address} twice; keep one"));
+            }
+            addresses.push(ListenAddress { address, optional: false });
+        }
     }
     Listen { addresses, backlog: written.integer("server.backlog") as u32 }
 }
@@ -171,13 +177,25 @@ fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {
     pages::read(folder, &mut |problem| report.fault("server.staticDir", &problem))
 }
 
+fn balance(written: &Written) -> Balance {
+    match written.choice("server.balance").as_str() {
+        "roundRobin" => Balance::RoundRobin,
+        "leastRequests" => Balance::LeastRequests,
+        _ => Balance::Random,
+    }
+}
+
 fn access_log(written: &Written) -> Option<AccessLog> {
     let target = match written.access_log("server.accessLog") {
         LogTarget::Nowhere => return None,
         LogTarget::Stdout => AccessLogTarget::Stdout,
         LogTarget::File(path) => AccessLogTarget::File(path),
     };
-    Some(AccessLog { target, format: AccessLogFormat::Nginx })
+    let format = match written.choice("server.accessLogFormat").as_str() {
+        "json" => AccessLogFormat::Json,
+        _ => AccessLogFormat::Nginx,
+    };
+    Some(AccessLog { target, format })
 }
 
 /// Zero says "none" in the file.

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogTarget, Limits, Settings, Timeouts};
-use redis_router::{RedisSettings, Server, Source};
+use proxy_core::settings::{AccessLogFormat, AccessLogTarget, Limits, Settings, Timeouts};
+use redis_router::{Balance, RedisSettings, Server, Source};
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembled;
@@ -29,9 +29,15 @@ fn server(assembled: &Assembled) -> Value {
     let settings = &assembled.settings;
     json!({
         "accessLog": access_log(settings),
+        "accessLogFormat": access_log_format(settings),
+        "apiVersions": settings.api_versions,
         "backlog": settings.listen.backlog,
+        "balance": balance(settings.balance),
         "bind": bind(settings),
+        "deadBackendOn500": settings.deaths.on_500,
+        "deadBackendTTL": seconds(settings.deaths.ttl),
         "debug": assembled.debug,
+        "debugHeader": settings.debug_header,
         "gracefulWait": seconds(settings.graceful_wait),
         "httpKeepAlive": settings.upstream.keep_alive,
         "limits": limits(&settings.limits),
@@ -55,6 +61,22 @@ fn access_log(settings: &Settings) -> Value {
         None => Value::Null,
         Some(AccessLogTarget::Stdout) => "stdout".into(),
         Some(AccessLogTarget::File(path)) => json!(path),
+    }
+}
+
+/// Where no log is written, its format is the usual one.
+fn access_log_format(settings: &Settings) -> &'static str {
+    match settings.access_log.as_ref().map(|log| log.format) {
+        None | Some(AccessLogFormat::Nginx) => "nginx",
+        Some(AccessLogFormat::Json) => "json",
+    }
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Random => "random",
+        Balance::RoundRobin => "roundRobin",
+        Balance::LeastRequests => "leastRequests",
     }
 }
 

@@ -30,6 +30,15 @@ impl Node {
         serde_json::from_str(text)
     }
 
+    /// The value at a path of names with dots between them, unless it is null.
+    pub(crate) fn at(&self, path: &str) -> Option<&Self> {
+        let found = path.split('.').try_fold(self, |node, name| {
+            let Self::Object(members) = node else { return None };
+            members.iter().find(|(known, _)| known == name).map(|(_, member)| member)
+        });
+        found.filter(|node| **node != Self::Null)
+    }
+
     /// Whether the value says "not wanted": null, false, 0, an empty text or an empty list.
     pub(crate) fn is_off(&self) -> bool {
         match self {

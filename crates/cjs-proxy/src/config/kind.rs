@@ -32,7 +32,11 @@ pub(crate) enum Kind {
     Secret,
     Choice(&'static [&'static str]),
     AccessLog,
+    /// A user or a group: name or number.
+    Account,
     Bind,
+    /// IPv6 addresses without ports.
+    Bind6,
     Networks,
     /// Address of the route store.
     Store,
@@ -107,7 +111,9 @@ impl Kind {
                 quoted.join(" or ")
             }
             Self::AccessLog => "a path, \"stdout\", or null for none".into(),
+            Self::Account => "a name or a number".into(),
             Self::Bind => "an IP address, a list of them, or a list of {\"address\", \"port\"}".into(),
+            Self::Bind6 => "an IPv6 address or a list of them".into(),
             Self::Networks => "a list of IP addresses and CIDRs".into(),
             Self::Store => "\"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\" or \
                             \"file:routes.json\""
@@ -124,6 +130,10 @@ impl Kind {
     pub(crate) fn parse(self, node: &Node) -> Result<Value, Refusal> {
         match (self, node) {
             (Self::Bool, Node::Bool(flag)) => Ok(Value::Bool(*flag)),
+            (Self::Integer(..) | Self::Timeout | Self::Seconds(..), Node::Text(text)) => match number(text) {
+                Some(number) => self.parse(&number),
+                None => Err(self.mismatch(node)),
+            },
             (Self::Integer(least, most), Node::Number(_)) => match whole(node) {
                 Some(number) if (least..=most).contains(&number) => Ok(Value::Integer(number)),
                 _ => Err(self.out_of_range(node)),
@@ -145,8 +155,11 @@ impl Kind {
             (Self::Choice(choices), Node::Text(text)) if choices.contains(&text.as_str()) => {
                 Ok(Value::Text(text.clone()))
             }
+            (Self::Account, Node::Text(text)) if !text.is_empty() => Ok(Value::Text(text.clone())),
+            (Self::Account, Node::Number(_)) if whole(node).is_some() => Ok(Value::Text(node.excerpt())),
             (Self::AccessLog, _) => self.access_log(node),
             (Self::Bind, _) => addresses::bind(node).map(Value::Bind),
+            (Self::Bind6, _) => addresses::bind6(node).map(Value::Bind),
             (Self::Networks, Node::List(items)) => addresses::networks(items).map(Value::Networks),
             (Self::Store, _) => self.store(node),
             _ => Err(self.mismatch(node)),
@@ -165,28 +178,32 @@ impl Kind {
     }
 
     fn store(self, node: &Node) -> Result<Value, Refusal> {
-        let text = match node {
-            Node::Text(text) => text,
+        let url = match node {
+            Node::Text(text) => self.store_url(text)?,
             Node::List(items) => match items.as_slice() {
-                [Node::Text(text)] => text,
-                [Node::Text(_), Node::Text(_)] => {
-                    return Err(Refusal::new(
-                        "a list [read, write] is not available yet; accepted: one address",
-                    ));
+                [Node::Text(text)] => self.store_url(text)?,
+                [Node::Text(read), Node::Text(write)] => {
+                    let (read, write) = (self.store_url(read)?, self.store_url(write)?);
+                    if read != write {
+                        let problem = "a list [read, write] is not available yet; accepted: one address";
+                        return Err(Refusal::new(problem));
+                    }
+                    read
                 }
                 _ => {
-                    return Err(Refusal::new(format!(
-                        "a list is not accepted; accepted: {}",
-                        self.accepted()
-                    )));
+                    let problem = format!("a list is not accepted; accepted: {}", self.accepted());
+                    return Err(Refusal::new(problem));
                 }
             },
             _ => return Err(self.mismatch(node)),
         };
-        let url = StoreUrl::parse(text).map_err(|problem| {
-            Refusal::new(format!("\"{}\": {problem}; accepted: {}", StoreUrl::masked(text), self.accepted()))
-        })?;
         Ok(Value::Store(Box::new(url)))
+    }
+
+    fn store_url(self, text: &str) -> Result<StoreUrl, Refusal> {
+        StoreUrl::parse(text).map_err(|problem| {
+            Refusal::new(format!("\"{}\": {problem}; accepted: {}", StoreUrl::masked(text), self.accepted()))
+        })
     }
 
     /// A value that is not of this kind.
@@ -210,6 +227,12 @@ pub(crate) fn whole(node: &Node) -> Option<u64> {
     let float = number.as_f64()?;
     let fits = float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&float);
     fits.then_some(float as u64)
+}
+
+/// The number that a text of digits says, as config files filled from environment variables have it.
+pub(crate) fn number(text: &str) -> Option<Node> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse::<u64>().ok().filter(|_| digits).map(|number| Node::Number(number.into()))
 }
 
 /// A literal address, or what may be a name: nothing in it that belongs to a URL.

@@ -20,6 +20,8 @@ pub(crate) enum Remark {
     Note(String),
     /// Something in the file has no effect.
     Warning(String),
+    /// A row of the table of differences shows in the file.
+    Difference(String),
 }
 
 impl fmt::Display for Remark {
@@ -27,6 +29,7 @@ impl fmt::Display for Remark {
         match self {
             Self::Note(text) => write!(f, "note: {text}"),
             Self::Warning(text) => write!(f, "warning: {text}"),
+            Self::Difference(text) => f.write_str(text),
         }
     }
 }
@@ -60,6 +63,11 @@ impl Report {
     /// A value that was adjusted.
     pub(crate) fn note(&mut self, key: &str, text: &str) {
         self.remarks.push(Remark::Note(format!("{}: {key}: {text}", self.file.display())));
+    }
+
+    /// A row of the table of differences in docs/MIGRATION.md.
+    pub(crate) fn difference(&mut self, row: u16, sentence: &str) {
+        self.remarks.push(Remark::Difference(format!("MIGRATION.md row {row}: {sentence}")));
     }
 
     /// Something without effect.

@@ -6,8 +6,8 @@ use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
-    AccessLog, Bind, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section, Shape, Store, Text,
-    Timeout,
+    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section, Shape,
+    Store, Text, Timeout,
 };
 
 // No file may ask for more than the data plane can hold.
@@ -45,13 +45,17 @@ pub(crate) enum Fallback {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {
     Now,
-    /// Not yet: anything but off is refused. Holds the feature in words.
+    /// Not yet, and to serve without it would be wrong: anything but off is refused. Holds the feature in words.
     Later(&'static str),
+    /// Not yet, but to serve without it is no worse than before: read and taken with a warning.
+    Noted(&'static str),
+    /// Not yet, and only for a process that starts as root; for any other it has no effect, as in Hipache.
+    LaterAsRoot(&'static str),
     /// Never: a key of the old programs without a meaning here.
     Ignored,
 }
 
-use Availability::{Ignored, Later, Now};
+use Availability::{Ignored, Later, LaterAsRoot, Noted, Now};
 use Fallback::{Json, TcpTimeout, UpToTcpTimeout, Words};
 
 /// Largest database number (Redis itself counts them in an `int`).
@@ -59,12 +63,7 @@ pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
-const DEAD: &str = "dead-backend detection";
-const BALANCE: &str = "balancing other than random";
-const DEBUG_HEADER: &str = "the X-Debug header";
-const JSON_LOG: &str = "the JSON access log";
 const MEMORY: &str = "the memory limit of a core";
-const VERSIONS: &str = "API versions";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
@@ -93,19 +92,21 @@ const fn key(
 pub(crate) static KEYS: &[Key] = &[
     key("server.accessLog", &[], AccessLog, Json("\"/var/log/cjs-proxy/access.log\""), Now,
         "Where the access log goes; `null`: nowhere. Opened anew on SIGUSR1"),
-    key("server.accessLogFormat", &[], Choice(&["nginx", "json"]), Json("\"nginx\""), Later(JSON_LOG),
-        "Format of its lines"),
+    key("server.accessLogFormat", &[], Choice(&["nginx", "json"]), Json("\"nginx\""), Now,
+        "Format of its lines, see ACCESS_LOG.md"),
     key("server.port", &["http.port"], Integer(0, 65_535), Json("80"), Now,
         "Port of the addresses in `bind` that name none. 0: a free one, the same for every core, printed at start"),
-    key("server.bind", &["http.bind", "server.address"], Bind, Words("all IPv4 and IPv6 addresses; 127.0.0.1 in a file with `http` or `driver`"), Now,
+    key("server.bind", &["http.bind", "server.address"], Bind, Words("all IPv4 and IPv6 addresses; 127.0.0.1 in a Hipache 0.4 file"), Now,
         "Addresses to listen on"),
+    key("server.address6", &[], Bind6, Words("none; all IPv4 addresses where it stands without `server.bind`"), Now,
+        "IPv6 addresses to listen on beside those of `server.bind`, as Hipache 0.2 has them"),
     key("server.backlog", &[], Integer(1, 65_535), Json("4096"), Now,
         "Connections the kernel queues before they are accepted"),
     key("server.workers", &[], Integer(1, 4096), Words("the number of usable CPUs"), Now,
         "Cores to run; more than there are usable CPUs is lowered to them with a note"),
     key("server.maxSockets", &[], Integer(1, 65_535), Json("100"), Now,
         "HTTP connections per backend per core, in use or idle; tunnels are not counted. A request past it waits up to `server.timeouts.connect`, then gets 503"),
-    key("server.deadBackendTTL", &[], Integer(1, 86_400), Json("30"), Later(DEAD),
+    key("server.deadBackendTTL", &[], Integer(1, 86_400), Json("30"), Now,
         "Seconds a backend stays marked dead"),
     key("server.tcpTimeout", &[], Timeout, Json("30"), Now,
         "Default and upper bound of those in `server.timeouts` that are not set"),
@@ -125,7 +126,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Without a byte in either direction of a WebSocket or another tunnel; `server.tcpTimeout` does not bound it"),
     key("server.retryOnError", &["server.errorMaxRetries"], Integer(0, 100), Json("3"), Now,
         "More backends tried after a failed one"),
-    key("server.deadBackendOn500", &[], Bool, Json("true"), Later(DEAD),
+    key("server.deadBackendOn500", &[], Bool, Json("true"), Now,
         "Whether a 500 counts as death too while an external checker is active"),
     key("server.httpKeepAlive", &[], Bool, Json("true"), Now,
         "Whether backend connections are reused"),
@@ -133,21 +134,21 @@ pub(crate) static KEYS: &[Key] = &[
         "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
     key("server.debug", &[], Bool, Json("false"), Now,
         "Log at debug level; the environment variable `RUST_LOG` overrides it"),
-    key("server.debugHeader", &[], Bool, Json("true"), Later(DEBUG_HEADER),
-        "Whether a request with `X-Debug` gets `x-debug-*` headers in its answer"),
+    key("server.debugHeader", &[], Bool, Json("true"), Now,
+        "Whether a request with `X-Debug` gets `x-debug-*` headers in its answer: backend URL and index, identifier, frontend, times, error"),
     key("server.lruCache", &[], Section(On), Words("on"), Now,
         "The route cache of a core. `true` and `false`, as old files have them, mean the defaults below"),
     key("server.lruCache.size", &["server.lruCache.Size"], Integer(0, 10_000_000), Json("100000"), Now,
         "Routes cached per core; less than 10000 is raised to it with a note"),
     key("server.lruCache.ttl", &[], Seconds(0.0, 86_400.0), Json("0"), Now,
         "Greatest age of a cached route in seconds where Redis pushes no changes; 0: the built-in one"),
-    key("server.memoryLimit", &[], Integer(1, 1_048_576), Words("0.7 of the memory over the cores"), Later(MEMORY),
+    key("server.memoryLimit", &[], Integer(1, 1_048_576), Words("0.7 of the memory over the cores"), Noted(MEMORY),
         "Megabytes a core may use before it is replaced"),
-    key("server.checkInterval", &[], Seconds(0.1, 3600.0), Json("5"), Later(MEMORY),
+    key("server.checkInterval", &[], Seconds(0.1, 3600.0), Json("5"), Noted(MEMORY),
         "Seconds between two looks at the memory of the cores"),
     key("server.gracefulWait", &[], Seconds(0.0, 86_400.0), Json("30"), Now,
         "Seconds a stop waits for requests in flight before it cuts them"),
-    key("server.apiVersions", &[], Bool, Json("false"), Later(VERSIONS),
+    key("server.apiVersions", &[], Bool, Json("false"), Now,
         "Whether a first path segment such as `/12-01-31` selects a frontend of its own"),
     key("server.trustedProxies", &[], Networks, Json("[]"), Now,
         "Peers whose `X-Forwarded-*` headers are believed"),
@@ -165,16 +166,20 @@ pub(crate) static KEYS: &[Key] = &[
         "Connections of one client address; beyond: refused. 0: no limit"),
     key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
         "Connections in all; beyond: refused. 0: no limit"),
-    key("server.balance", &[], Choice(&["random", "roundRobin", "leastRequests"]), Json("\"random\""), Later(BALANCE),
-        "How a live backend is chosen"),
+    key("server.balance", &[], Choice(&["random", "roundRobin", "leastRequests"]), Json("\"random\""), Now,
+        "How a live backend is chosen, unless `options:<host>` in Redis says otherwise"),
     key("server.uniqueIdHeader", &[], Shape("anything"), Json("null"), Ignored,
-        "Requests carry `X-Request-Id` without it"),
+        "Of a fork of Hipache. Requests carry `X-Request-Id` without it"),
+    key("server.stack", &[], Shape("anything"), Json("null"), Ignored,
+        "Of a fork of Hipache"),
+    key("server.greedyWildcard", &[], Shape("anything"), Json("null"), Ignored,
+        "Of a fork of Hipache. A wildcard stands for any number of labels without it"),
 
     key("https", &["server.https"], Section(Off), Json("null"), Later(TLS),
         "HTTPS listeners; off without a certificate and with `bind: []`"),
     key("https.port", &["server.https.port"], Integer(0, 65_535), Json("443"), Now,
         "Port of the addresses in `https.bind` that name none"),
-    key("https.bind", &["server.https.bind"], Bind, Words("as `server.bind`"), Now,
+    key("https.bind", &["server.https.bind"], Shape("an IP address, a list of them, or a list of {\"address\", \"port\", \"key\", \"cert\"}"), Words("as `server.bind`"), Now,
         "Addresses to listen on; `[]`: HTTPS is off"),
     key("https.key", &["server.https.key"], Text, Json("null"), Now,
         "File with the private key of the default certificate"),
@@ -233,6 +238,10 @@ pub(crate) static KEYS: &[Key] = &[
         "Server that takes the writes, while `redis.host` serves the reads"),
     key("redis.masterPort", &["redisMasterPort"], Integer(1, 65_535), Json("6379"), Later(PAIR),
         "Its port"),
+    key("redis.masterPassword", &["redisMasterPassword"], Secret, Json("null"), Later(PAIR),
+        "Its password"),
+    key("redis.masterDb", &["redisMasterDatabase"], Integer(0, DB_MAX as u64), Json("0"), Later(PAIR),
+        "Number of its database"),
 
     key("rateLimit", &[], Section(On), Json("null"), Later(RATE_LIMIT),
         "Requests a client may make, by tier; `{}`: on with the defaults below"),
@@ -279,10 +288,17 @@ pub(crate) static KEYS: &[Key] = &[
     key("admin.token", &[], Secret, Json("null"), Now,
         "Token it asks for; required unless bound to loopback"),
 
-    key("user", &[], Text, Json("null"), Later(PRIVILEGES),
-        "User the process becomes after binding"),
-    key("group", &[], Text, Json("null"), Later(PRIVILEGES),
-        "Group it becomes"),
+    key("user", &[], Account, Json("null"), LaterAsRoot(PRIVILEGES),
+        "User the process becomes after binding; `root` stays root"),
+    key("group", &[], Account, Json("null"), LaterAsRoot(PRIVILEGES),
+        "Group it becomes; `root` stays root"),
+
+    key("api", &[], Shape("anything"), Json("null"), Ignored,
+        "Of a fork of Hipache"),
+    key("test", &[], Shape("anything"), Json("null"), Ignored,
+        "Of a fork of Hipache"),
+    key("rollout", &[], Shape("anything"), Json("null"), Ignored,
+        "Of a fork of Hipache"),
 ];
 
 /// The key that is spelled so.
@@ -293,6 +309,12 @@ pub(crate) fn find(spelling: &str) -> Option<&'static Key> {
 /// Every spelling of every key.
 pub(crate) fn spellings() -> impl Iterator<Item = &'static str> {
     KEYS.iter().flat_map(|key| std::iter::once(key.path).chain(key.spellings.iter().copied()))
+}
+
+/// The spellings fit for "did you mean": not those of keys that mean nothing here.
+pub(crate) fn suggestions() -> impl Iterator<Item = &'static str> {
+    let meant = KEYS.iter().filter(|key| key.availability != Ignored);
+    meant.flat_map(|key| std::iter::once(key.path).chain(key.spellings.iter().copied()))
 }
 
 /// Whether keys are spelled with `path` and a dot before them.
@@ -308,15 +330,5 @@ impl Key {
             (Now, Some(Later(feature))) => Later(feature),
             (own, _) => own,
         }
-    }
-
-    /// Whether a value asks for nothing beyond what this build does.
-    pub(crate) fn is_today(&self, node: &super::json::Node) -> bool {
-        let today = match self.path {
-            "server.balance" => Some("random"),
-            "server.accessLogFormat" => Some("nginx"),
-            _ => None,
-        };
-        node.is_off() || matches!(node, super::json::Node::Text(text) if Some(text.as_str()) == today)
     }
 }

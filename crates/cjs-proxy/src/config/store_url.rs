@@ -37,6 +37,10 @@ impl StoreUrl {
             "file" => file(rest),
             "redis" | "redis+unix" => redis(text, scheme),
             "rediss" => Err("TLS to Redis is not available yet".into()),
+            "etcd" | "etcds" | "memcached" | "memcacheds" | "zookeeper" | "zookeepers" => Err(format!(
+                "routes in {} are not read; move them to Redis (docs/MIGRATION.md)",
+                scheme.trim_end_matches('s')
+            )),
             _ => Err(format!("scheme \"{scheme}\" is not known")),
         }
     }

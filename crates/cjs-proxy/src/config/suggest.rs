@@ -31,7 +31,7 @@ fn last(path: &str) -> &str {
 /// Every spelling and every group of them (`server.limits`).
 fn candidates() -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for spelling in schema::spellings() {
+    for spelling in schema::suggestions() {
         let ends = spelling.match_indices('.').map(|(end, _)| end).chain([spelling.len()]);
         for end in ends {
             let candidate = &spelling[..end];

@@ -1,6 +1,7 @@
 //! The config file from text to settings.
 
 mod bad;
+mod differences;
 mod docs;
 mod good;
 mod samples;
@@ -9,10 +10,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Config, Machine, parse};
+use super::{Config, Machine, Remark, parse};
 
 /// The same on every machine the tests run on.
-const MACHINE: Machine = Machine { cpus: 4 };
+const MACHINE: Machine = Machine { cpus: 4, root: false };
 
 /// Loads a text as `c.json`.
 fn load(text: &str) -> Result<Config, Vec<String>> {
@@ -28,10 +29,11 @@ fn effective(text: &str) -> Value {
     }
 }
 
-/// The remarks on a text that must load.
+/// The notes and warnings on a text that must load; the rows of the table of differences are another matter.
 fn remarks(text: &str) -> Vec<String> {
+    let own = |remark: &&Remark| !matches!(remark, Remark::Difference(_));
     match load(text) {
-        Ok(config) => config.remarks.iter().map(ToString::to_string).collect(),
+        Ok(config) => config.remarks.iter().filter(own).map(ToString::to_string).collect(),
         Err(faults) => panic!("{text}: {faults:?}"),
     }
 }

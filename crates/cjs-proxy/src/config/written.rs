@@ -1,15 +1,17 @@
 //! The file as written, held against the schema: which keys are set, by which spelling, to which checked value.
 //! Every fault is reported; what is wrong counts as not set.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::Machine;
 use super::addresses::BindAddress;
 use super::json::Node;
-use super::kind::{Empty, Kind, LogTarget, Refusal, Value};
+use super::kind::{self, Empty, Kind, LogTarget, Refusal, Value};
 use super::report::Report;
 use super::schema::{self, Availability, Fallback, Key};
 use super::store_url::StoreUrl;
@@ -38,21 +40,24 @@ struct Found<'a> {
 
 impl Written {
     /// Holds a parsed file against the schema.
-    pub(crate) fn check(root: &Node, report: &mut Report) -> Self {
+    pub(crate) fn check(root: &Node, machine: Machine, report: &mut Report) -> Self {
         let mut written = Self { entries: HashMap::new(), hipache_04: false };
         let Node::Object(members) = root else {
             report.file_fault("the file must hold one JSON object, such as {}");
             return written;
         };
-        written.hipache_04 =
-            members.iter().any(|(name, node)| (name == "http" || name == "driver") && *node != Node::Null);
+        written.hipache_04 = is_hipache_04(root);
         let mut found = Vec::new();
         walk("", members, &mut found, report);
         let found = drop_repeated(found, report);
-        let refused = refuse_later(&found, report);
-        warn_ignored(&found, report);
+        let refused = refuse_later(&found, machine, report);
+        tell_without_effect(&found, machine, report);
         for Found { key, spelling, node } in found {
-            let taken = matches!(key.effective_availability(), Availability::Now);
+            let taken = match key.effective_availability() {
+                Availability::Now => true,
+                Availability::Noted(_) | Availability::LaterAsRoot(_) => !node.is_off(),
+                Availability::Later(_) | Availability::Ignored => false,
+            };
             if taken && !refused.contains(&key.path) {
                 written.take(key, spelling, node, report);
             }
@@ -69,10 +74,23 @@ impl Written {
         if empty && matches!(key.kind, Kind::Text | Kind::Secret) && is_empty_default(key) {
             return;
         }
-        match key.kind.parse(node) {
-            Ok(value) => drop(self.entries.insert(key.path, Entry { spelling, value })),
-            Err(Refusal { at, problem }) => report.fault(&format!("{spelling}{at}"), &problem),
+        // A template filled from a variable that is not set; Hipache takes its default then.
+        if empty && key.path.starts_with("redis.") && matches!(key.kind, Kind::Host | Kind::Integer(..)) {
+            report.note(&spelling, "the empty text counts as left out");
+            return;
         }
+        let value = match key.kind.parse(node) {
+            Ok(value) => value,
+            Err(Refusal { at, problem }) => {
+                report.fault(&format!("{spelling}{at}"), &problem);
+                return;
+            }
+        };
+        if matches!((key.kind, node), (Kind::Integer(..) | Kind::Timeout | Kind::Seconds(..), Node::Text(_)))
+        {
+            report.note(&spelling, &format!("the text {} is read as a number", node.excerpt()));
+        }
+        self.entries.insert(key.path, Entry { spelling, value });
     }
 
     /// The key as the file spells it, or canonically where the file leaves it out.
@@ -137,6 +155,11 @@ impl Written {
         }
     }
 
+    pub(crate) fn choice(&self, path: &'static str) -> String {
+        let Value::Text(choice) = self.value(path) else { panic!("{path} is no choice") };
+        choice
+    }
+
     pub(crate) fn bind_if_set(&self, path: &'static str) -> Option<&[BindAddress]> {
         match self.set(path)? {
             Value::Bind(addresses) => Some(addresses),
@@ -161,11 +184,15 @@ impl Written {
         target
     }
 
-    /// Default listening addresses where the file names none; both families unless Hipache 0.4 wrote it.
+    /// Default listening addresses where the file names none; both families unless it is one of Hipache 0.4, or
+    /// names those of IPv6.
     pub(crate) fn default_addresses(&self) -> (Vec<IpAddr>, bool) {
         use std::net::{Ipv4Addr, Ipv6Addr};
         if self.hipache_04 {
             return (vec![Ipv4Addr::LOCALHOST.into()], false);
+        }
+        if self.is_set("server.address6") {
+            return (vec![Ipv4Addr::UNSPECIFIED.into()], false);
         }
         (vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()], true)
     }
@@ -173,6 +200,13 @@ impl Written {
 
 fn is_empty_default(key: &Key) -> bool {
     matches!(key.default, Fallback::Json("null" | "\"\""))
+}
+
+/// Whether a file is in Hipache 0.4's style: `http` or `https` at the top, or a `driver` and no `server.port`.
+/// (0.3 took `driver` too, beside `server.port`.)
+pub(crate) fn is_hipache_04(root: &Node) -> bool {
+    let has = |path| root.at(path).is_some();
+    has("http") || has("https") || (has("driver") && !has("server.port"))
 }
 
 /// Finds the known keys of an object and reports the names that are not.
@@ -238,7 +272,7 @@ fn drop_repeated<'a>(found: Vec<Found<'a>>, report: &mut Report) -> Vec<Found<'a
             kept.push(next);
             continue;
         };
-        if first.node != next.node {
+        if as_number(first) != as_number(&next) {
             let problem = format!("says otherwise than {}, which is the same key; keep one", first.spelling);
             report.fault(&next.spelling, &problem);
         }
@@ -246,14 +280,25 @@ fn drop_repeated<'a>(found: Vec<Found<'a>>, report: &mut Report) -> Vec<Found<'a
     kept
 }
 
+/// The value, a text of digits as the number it is read as.
+fn as_number<'a>(found: &Found<'a>) -> Cow<'a, Node> {
+    match (found.key.kind, found.node) {
+        (Kind::Integer(..) | Kind::Timeout | Kind::Seconds(..), Node::Text(text)) => {
+            kind::number(text).map_or(Cow::Borrowed(found.node), Cow::Owned)
+        }
+        _ => Cow::Borrowed(found.node),
+    }
+}
+
 /// Reports what asks for a feature still to come; returns the paths refused, sections with all below them.
-fn refuse_later(found: &[Found<'_>], report: &mut Report) -> Vec<&'static str> {
+fn refuse_later(found: &[Found<'_>], machine: Machine, report: &mut Report) -> Vec<&'static str> {
     let mut refused = Vec::new();
     for Found { key, spelling, node } in found {
-        let Availability::Later(feature) = key.availability else { continue };
-        if is_off(key, node) {
-            continue;
-        }
+        let feature = match key.availability {
+            Availability::Later(feature) if !is_off(key, node) => feature,
+            Availability::LaterAsRoot(feature) if machine.root && !is_root(node) => feature,
+            _ => continue,
+        };
         refused.push(key.path);
         let value = match (key.kind, node) {
             (Kind::Section(_) | Kind::Secret, _) => String::new(),
@@ -274,18 +319,31 @@ fn is_off(key: &Key, node: &Node) -> bool {
             };
             members.iter().any(unbound) || members.iter().all(|(_, node)| node.is_off())
         }
-        _ => key.is_today(node),
+        _ => node.is_off(),
     }
 }
 
-/// One warning for all keys of the old programs that mean nothing here.
-fn warn_ignored(found: &[Found<'_>], report: &mut Report) {
-    let ignored: Vec<&str> = found
-        .iter()
-        .filter(|found| found.key.availability == Availability::Ignored)
-        .map(|found| found.spelling.as_str())
-        .collect();
-    if !ignored.is_empty() {
-        report.warn(&format!("without a meaning here and ignored: {}", ignored.join(", ")));
+/// Whether a `user` or `group` is the one that root already is.
+fn is_root(node: &Node) -> bool {
+    node.is_off() || matches!(node, Node::Text(text) if text == "root" || text == "0")
+}
+
+/// One warning for all keys of the old programs that mean nothing here, one for all that mean nothing yet, one
+/// for those that mean nothing to this process.
+fn tell_without_effect(found: &[Found<'_>], machine: Machine, report: &mut Report) {
+    let spelled = |wanted: &dyn Fn(&Found<'_>) -> bool| -> Option<String> {
+        let of: Vec<&str> = found.iter().filter(|key| wanted(key)).map(|key| key.spelling.as_str()).collect();
+        (!of.is_empty()).then(|| of.join(", "))
+    };
+    if let Some(keys) = spelled(&|found| found.key.availability == Availability::Ignored) {
+        report.warn(&format!("without a meaning here and ignored: {keys}"));
+    }
+    let noted = |key: &Key| matches!(key.availability, Availability::Noted(_));
+    if let Some(keys) = spelled(&|found| noted(found.key) && !found.node.is_off()) {
+        report.warn(&format!("read, not enforced yet: {keys}"));
+    }
+    let as_root = |key: &Key| matches!(key.availability, Availability::LaterAsRoot(_));
+    if let Some(keys) = spelled(&|found| !machine.root && as_root(found.key) && !found.node.is_off()) {
+        report.warn(&format!("without effect, as this process is not root: {keys}"));
     }
 }

@@ -1,6 +1,9 @@
 //! Files that load, and what they come to.
 
-use redis_router::{Server, Source};
+use std::time::Duration;
+
+use proxy_core::settings::{AccessLogFormat, Deaths};
+use redis_router::{Balance, Server, Source};
 use serde_json::{Value, json};
 
 use super::{at, effective, load, remarks};
@@ -47,6 +50,14 @@ fn values_as_old_files_have_them() {
         (r#"{"server": {"accessLog": ""}}"#, "server.accessLog", Value::Null),
         (r#"{"server": {"accessLog": false}}"#, "server.accessLog", Value::Null),
         (r#"{"redisPassword": ""}"#, "redis.password", Value::Null),
+        (r#"{"redisPassword": null}"#, "redis.password", Value::Null),
+        (r#"{"redisPort": "6380"}"#, "redis.port", json!(6380)),
+        (r#"{"redisPort": "06380", "redis": {"port": 6380}}"#, "redis.port", json!(6380)),
+        (r#"{"server": {"tcpTimeout": "1800"}}"#, "server.tcpTimeout", json!(1800)),
+        (r#"{"http": {"bind": [{"address": "::1", "port": "81"}]}}"#, "server.port", json!(81)),
+        (r#"{"driver": ["redis://r", "redis://r"]}"#, "redis.host", json!("r")),
+        (r#"{"driver": "redis:///1#pre"}"#, "redis.prefix", json!("pre")),
+        (r#"{"driver": "redis://:secret:word@r"}"#, "redis.password", json!("***")),
         (r#"{"server": {"workers": 2.0}}"#, "server.workers", json!(2)),
         (r#"{"server": {"staticDir": ""}}"#, "server.staticDir", Value::Null),
         (r#"{"server": {"port": 81}, "http": {"port": 81}}"#, "server.port", json!(81)),
@@ -57,11 +68,10 @@ fn values_as_old_files_have_them() {
 #[test]
 fn off_is_accepted_for_features_to_come() {
     for text in [
-        r#"{"server": {"deadBackendTTL": null, "deadBackendOn500": false, "apiVersions": false}}"#,
-        r#"{"server": {"memoryLimit": 0, "checkInterval": 0, "proxyProtocol": false, "debugHeader": false}}"#,
-        r#"{"server": {"balance": "random", "accessLogFormat": "nginx"}}"#,
+        r#"{"server": {"memoryLimit": 0, "checkInterval": 0, "proxyProtocol": false}}"#,
         r#"{"server": {"limits": {"connections": 0, "connectionsPerIp": null}}}"#,
         r#"{"redis": {"tls": false, "ca": "", "sentinels": [], "masterName": null, "masterHost": ""}}"#,
+        r#"{"redisMasterHost": null, "redisMasterPassword": "", "redisMasterDatabase": 0}"#,
         r#"{"https": null, "rateLimit": false, "healthCheck": null, "admin": {}, "user": "", "group": null}"#,
         r#"{"https": {}, "server": {"https": {"bind": []}}}"#,
         r#"{"server": null, "http": null, "redis": null, "driver": null}"#,
@@ -77,9 +87,23 @@ fn default_addresses() {
     check(&[
         ("{}", "server.bind", any.clone()),
         (r#"{"server": {"port": 80}}"#, "server.bind", any.clone()),
-        (r#"{"server": {"bind": null}}"#, "server.bind", any),
+        (r#"{"server": {"bind": null}}"#, "server.bind", any.clone()),
+        (r#"{"server": {"port": 80}, "driver": "redis:"}"#, "server.bind", any.clone()),
+        (r#"{"server": {"address6": []}}"#, "server.bind", json!([{"address": "0.0.0.0", "port": 80}])),
+        (
+            r#"{"server": {"address6": ["::1"]}}"#,
+            "server.bind",
+            json!([{"address": "0.0.0.0", "port": 80}, {"address": "::1", "port": 80}]),
+        ),
+        (
+            r#"{"server": {"address": ["10.0.0.1"], "address6": "::0", "port": 81}}"#,
+            "server.bind",
+            json!([{"address": "10.0.0.1", "port": 81}, {"address": "::", "port": 81}]),
+        ),
         (r#"{"http": null, "driver": null}"#, "server.port", json!(80)),
+        (r#"{"server": {"port": 80}, "redisHost": "r"}"#, "server.bind", any),
         (r#"{"http": {}}"#, "server.bind", loopback.clone()),
+        (r#"{"https": {"bind": []}}"#, "server.bind", loopback.clone()),
         (r#"{"driver": "redis:"}"#, "server.bind", loopback),
     ]);
     let optional = |text| {
@@ -132,6 +156,22 @@ fn adjusted_values_are_noted() {
             "warning: c.json: without a meaning here and ignored: https.ciphers, https.secureOptions, \
              server.uniqueIdHeader",
         ),
+        (
+            r#"{"api": {"resume": {}}, "test": 1, "rollout": [], "server": {"stack": {"a": 1}, "greedyWildcard": true}}"#,
+            "warning: c.json: without a meaning here and ignored: api, test, rollout, server.stack, \
+             server.greedyWildcard",
+        ),
+        (
+            r#"{"user": 33, "group": "www-data"}"#,
+            "warning: c.json: without effect, as this process is not root: user, group",
+        ),
+        (
+            r#"{"server": {"memoryLimit": 512, "checkInterval": 5}}"#,
+            "warning: c.json: read, not enforced yet: server.memoryLimit, server.checkInterval",
+        ),
+        (r#"{"redisHost": ""}"#, "note: c.json: redisHost: the empty text counts as left out"),
+        (r#"{"redisPort": ""}"#, "note: c.json: redisPort: the empty text counts as left out"),
+        (r#"{"redisPort": "6380"}"#, "note: c.json: redisPort: the text \"6380\" is read as a number"),
     ] {
         assert_eq!(remarks(text), [remark]);
     }
@@ -217,4 +257,47 @@ fn the_effective_config_loads_again_and_means_the_same() {
         let first = effective(text);
         assert_eq!(effective(&first.to_string()), first, "{text}");
     }
+}
+
+#[test]
+fn deaths_balance_and_log_format_reach_the_settings() {
+    let text = r#"{"server": {"deadBackendTTL": 10, "deadBackendOn500": false, "balance": "leastRequests",
+        "debugHeader": false, "apiVersions": true, "accessLogFormat": "json"}}"#;
+    let settings = load(text).unwrap().settings;
+    assert_eq!(settings.deaths, Deaths { ttl: Duration::from_secs(10), on_500: false });
+    assert_eq!(settings.balance, Balance::LeastRequests);
+    assert!(settings.api_versions && !settings.debug_header);
+    assert_eq!(settings.access_log.map(|log| log.format), Some(AccessLogFormat::Json));
+    let printed = effective(text);
+    for (path, value) in [
+        ("server.deadBackendTTL", json!(10)),
+        ("server.deadBackendOn500", json!(false)),
+        ("server.balance", json!("leastRequests")),
+        ("server.debugHeader", json!(false)),
+        ("server.apiVersions", json!(true)),
+        ("server.accessLogFormat", json!("json")),
+    ] {
+        assert_eq!(at(&printed, path), Some(&value), "{path}");
+    }
+    let round_robin = load(r#"{"server": {"balance": "roundRobin"}}"#).unwrap().settings;
+    assert_eq!(round_robin.balance, Balance::RoundRobin);
+}
+
+#[test]
+fn defaults_of_the_old_programs() {
+    check(&[
+        (r#"{"server": {"port": 80}}"#, "server.retryOnError", json!(3)),
+        (r#"{"server": {"port": 80, "retryOnError": 0}}"#, "server.retryOnError", json!(0)),
+        (r#"{"server": {"port": 80}}"#, "server.deadBackendOn500", json!(true)),
+        (r#"{"server": {"port": 80}}"#, "server.httpKeepAlive", json!(true)),
+    ]);
+}
+
+#[test]
+fn parts_of_a_redis_address_are_decoded() {
+    check(&[
+        (r#"{"driver": "redis://r#rollout"}"#, "redis.prefix", json!("rollout")),
+        (r#"{"driver": "redis://r#a%3Ab%25"}"#, "redis.prefix", json!("a:b%")),
+        (r#"{"driver": "redis://u%40x:p@r"}"#, "redis.username", json!("u@x")),
+    ]);
 }
