@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::access_log::{Entry, RequestId};
+use crate::access_log::{Entry, RequestId, RequestLine};
 use crate::bounds::LOG_FIELD_BYTES;
 use crate::http::encode::hex;
 
@@ -16,16 +16,16 @@ struct Line<'a> {
     /// RFC 3339, UTC, milliseconds; when the response ended.
     time: String,
     client: std::net::IpAddr,
-    method: Option<Cow<'a, str>>,
-    target: Option<Cow<'a, str>>,
-    version: Option<&'a str>,
+    method: Cow<'a, str>,
+    target: Cow<'a, str>,
+    version: &'a str,
     status: u16,
     bytes: u64,
     referer: Cow<'a, str>,
     user_agent: Cow<'a, str>,
     host: Cow<'a, str>,
     vhost: &'a str,
-    frontend: Option<&'a str>,
+    frontend: &'a str,
     backend: Option<&'a str>,
     time_total: f64,
     time_backend: f64,
@@ -35,19 +35,20 @@ struct Line<'a> {
 /// Appends the line for `entry`, whose response ended `unix_millis` after 1970.
 pub(crate) fn write_line(out: &mut Vec<u8>, entry: &Entry<'_>, unix_millis: u64) {
     let time = jiff::Timestamp::from_millisecond(i64::try_from(unix_millis).unwrap_or(0));
+    let request = entry.request.unwrap_or(RequestLine { method: b"", target: b"", version: "" });
     let line = Line {
         time: format!("{:.3}", time.unwrap_or(jiff::Timestamp::UNIX_EPOCH)),
         client: entry.client.to_canonical(),
-        method: entry.request.map(|line| text(line.method)),
-        target: entry.request.map(|line| text(line.target)),
-        version: entry.request.map(|line| line.version),
+        method: text(request.method),
+        target: text(request.target),
+        version: request.version,
         status: entry.status,
         bytes: entry.bytes,
         referer: text(entry.referer),
         user_agent: text(entry.user_agent),
         host: text(entry.host),
         vhost: entry.vhost,
-        frontend: entry.frontend,
+        frontend: entry.frontend.unwrap_or_default(),
         backend: entry.backend_url,
         time_total: seconds(entry.total),
         time_backend: seconds(entry.backend),
@@ -100,6 +101,6 @@ mod tests {
         assert_eq!(forged.matches('\n').count(), 1);
         let parsed: serde_json::Value = serde_json::from_str(&forged).unwrap();
         assert_eq!(parsed["user_agent"], "a\"\\\r\n\0\u{fffd}");
-        assert!(parsed["method"].is_null() && parsed["backend"].is_null());
+        assert!(parsed["method"] == "" && parsed["backend"].is_null());
     }
 }
