@@ -7,7 +7,10 @@ mod support;
 
 mod access_log;
 mod bad_backends;
+mod checkers;
 mod connections;
+mod dead_backends;
+mod deaths;
 mod exchanges;
 mod fields;
 mod framing;

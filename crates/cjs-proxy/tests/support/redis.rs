@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use redis::Connection;
+use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
 
 use super::wait;
@@ -73,13 +74,22 @@ impl Redis {
         self.dir.path().join("socket")
     }
 
+    /// Where others open connections of their own.
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
     fn connection(&self) -> Option<Connection> {
-        let client = redis::Client::open(format!("redis+unix://{}", self.socket().display())).unwrap();
-        client.get_connection().ok()
+        redis::Client::open(self.url()).unwrap().get_connection().ok()
     }
 
     /// Runs a command written as on the command line.
     pub(crate) fn command(&self, line: &str) -> redis::Value {
+        self.query(line)
+    }
+
+    /// What a command written as on the command line answers.
+    pub(crate) fn query<T: FromRedisValue>(&self, line: &str) -> T {
         let words: Vec<&str> = line.split_whitespace().collect();
         let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
         let mut connection = self.connection().unwrap();
@@ -104,6 +114,32 @@ impl Redis {
         replace.unwrap();
     }
 
+    /// Indexes in `dead:<frontend>`, in rising order.
+    pub(crate) fn marks(&self, frontend: &str) -> Vec<usize> {
+        let mut marks: Vec<usize> = self.query(&format!("SMEMBERS dead:{frontend}"));
+        marks.sort_unstable();
+        marks
+    }
+
+    /// What is published on `channel` from now on, for as long as the server runs.
+    pub(crate) fn subscribe(&self, channel: &'static str) -> Heard {
+        let (heard, (begun, begins)) = (Heard::default(), mpsc::channel());
+        let (kept, mut connection) = (heard.clone(), self.connection().unwrap());
+        std::thread::spawn(move || {
+            let mut messages = connection.as_pubsub();
+            messages.subscribe(channel).unwrap();
+            begun.send(()).unwrap();
+            while let Ok(message) = messages.get_message() {
+                kept.0
+                    .lock()
+                    .unwrap()
+                    .push(String::from_utf8_lossy(message.get_payload_bytes()).into_owned());
+            }
+        });
+        begins.recv().unwrap();
+        heard
+    }
+
     /// Calls of each command since the last `CONFIG RESETSTAT`.
     pub(crate) fn calls(&self) -> BTreeMap<String, usize> {
         let info: String =
@@ -124,6 +160,22 @@ impl Redis {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+}
+
+/// Messages of a channel, in the order they came.
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits for so many messages, and gives all there are.
+    pub(crate) fn wait_for(&self, count: usize) -> Vec<String> {
+        wait::until(&format!("{count} messages"), || self.lines().len() >= count);
+        self.lines()
     }
 }
 
