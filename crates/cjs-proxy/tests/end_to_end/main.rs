@@ -6,11 +6,14 @@
 mod support;
 
 mod access_log;
+mod api_versions;
 mod bad_backends;
+mod balancing;
 mod checkers;
 mod connections;
 mod dead_backends;
 mod deaths;
+mod debug_headers;
 mod exchanges;
 mod fields;
 mod framing;
