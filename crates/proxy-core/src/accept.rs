@@ -1,65 +1,95 @@
-//! Takes connections off a listening socket, and gives none up: a cancelled accept is awaited, and what it or
-//! the kernel's queue still holds is served.
+//! Takes connections off a listening socket, and gives none up: what has arrived when it is told to stop is served.
+//!
+//! The socket is waited for like any other and accepted from by hand. An accept handed to the ring would take a
+//! connection even for a core that hangs, and swallow the wake-up of the core that stands in for it.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use monoio::io::CancelHandle;
-use monoio::net::{TcpListener, TcpStream};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use monoio::net::TcpStream;
+
+use crate::bounds::ACCEPTS_PER_TURN;
+use crate::readiness::{Interest, Readiness};
 
 /// Pause after an accept that failed for want of descriptors or memory: trying again at once would only burn.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a full turn of accepts, in which the core gets to what it has.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// A core's end of one listening socket.
 pub(crate) struct Listener {
-    accepting: TcpListener,
-    /// The same socket, for what needs a borrowed descriptor.
+    // Dropped before the socket.
+    interest: Interest,
     socket: std::net::TcpListener,
+    /// The driver wants sockets that do not block.
+    is_epoll: bool,
+    stopped: Cell<bool>,
 }
 
 impl Listener {
     /// Wraps a listening socket. To be called on the core.
     ///
     /// # Errors
-    /// No more file descriptors, or the driver will not have the socket.
-    pub(crate) fn new(socket: std::net::TcpListener, is_epoll: bool) -> io::Result<Self> {
-        socket.set_nonblocking(is_epoll)?;
-        Ok(Self { accepting: TcpListener::from_std(socket.try_clone()?)?, socket })
+    /// The kernel can watch no more sockets.
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        readiness: &Readiness,
+        is_epoll: bool,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let interest = readiness.register(socket.as_raw_fd())?;
+        Ok(Self { interest, socket, is_epoll, stopped: Cell::new(false) })
     }
 
-    /// Hands each connection to `serve` until `stop` is cancelled; then those that have arrived by that time.
-    pub(crate) async fn run(&self, stop: CancelHandle, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    /// Hands each connection to `serve` until [`Self::stop`]; then those that have arrived by that time.
+    pub(crate) async fn run(&self, serve: impl Fn(TcpStream, SocketAddr)) {
+        let mut taken = 0;
         loop {
-            match self.accepting.cancelable_accept(stop.clone()).await {
-                Ok((stream, peer)) => serve(stream, peer),
-                Err(error) if is_cancelled(&error) => break,
+            self.interest.forget();
+            match self.accept() {
+                Ok((stream, peer)) => {
+                    serve(stream, peer);
+                    taken += 1;
+                }
                 Err(error) if is_of_one_connection(&error) => {}
+                Err(_) if self.stopped.get() => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    taken = 0;
+                    self.interest.arrived().await;
+                }
                 Err(error) => {
                     log::error!("cannot accept: {error}; trying again");
                     monoio::time::sleep(PAUSE).await;
                 }
             }
-        }
-        while self.has_waiting() {
-            match self.accepting.accept().await {
-                Ok((stream, peer)) => serve(stream, peer),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => return,
+            if taken >= ACCEPTS_PER_TURN {
+                taken = 0;
+                monoio::time::sleep(BREATH).await;
             }
         }
     }
 
-    fn has_waiting(&self) -> bool {
-        let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut polled, PollTimeout::ZERO), Ok(count) if count > 0)
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.socket.accept()?;
+        if self.is_epoll {
+            stream.set_nonblocking(true)?;
+        }
+        Ok((TcpStream::from_std(stream)?, peer))
     }
-}
 
-fn is_cancelled(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(nix::libc::ECANCELED)
+    /// Ends [`Self::run`].
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
+        self.interest.announce();
+    }
+
+    /// Port that clients connect to.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.port())
+    }
 }
 
 /// Errors that mean a client left before it was accepted (accept(2)).
@@ -67,5 +97,5 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    ) || matches!(error.raw_os_error(), Some(nix::libc::EPROTO | nix::libc::EAGAIN))
+    ) || error.raw_os_error() == Some(nix::libc::EPROTO)
 }

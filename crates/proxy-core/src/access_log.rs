@@ -25,10 +25,27 @@ pub(crate) struct Entry<'a> {
     pub(crate) user_agent: &'a [u8],
     /// Identifier of the frontend; empty: none matched.
     pub(crate) vhost: &'a str,
+    /// The Host that was asked for, as sent; empty: none was.
+    pub(crate) host: &'a [u8],
+    /// Key of the frontend; `None`: none matched.
+    pub(crate) frontend: Option<&'a str>,
+    /// URL of the backend that was asked last; `None`: none was.
+    pub(crate) backend_url: Option<&'a str>,
+    /// The id that the backend was told.
+    pub(crate) request_id: RequestId<'a>,
     /// From the first byte of the request to the last of the response.
     pub(crate) total: Duration,
     /// From the choice of a backend to the end of its answer; zero: none was asked.
     pub(crate) backend: Duration,
+}
+
+/// The id of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RequestId<'a> {
+    /// The client's.
+    Given(&'a [u8]),
+    /// Made here.
+    Own(u128),
 }
 
 /// A request line for the log.
@@ -117,10 +134,10 @@ fn push_escaped(out: &mut Vec<u8>, field: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const ENTRY: Entry<'static> = Entry {
+    pub(crate) const ENTRY: Entry<'static> = Entry {
         client: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 255)),
         time: "22/Nov/2026:10:11:12 +0000",
         request: Some(RequestLine { method: b"GET", target: b"/a?b", version: "HTTP/1.1" }),
@@ -129,6 +146,10 @@ mod tests {
         referer: b"http://r/",
         user_agent: b"curl",
         vhost: "mywebsite",
+        host: b"www.example.tld",
+        frontend: Some("*.example.tld"),
+        backend_url: Some("http://10.0.0.7:8080"),
+        request_id: RequestId::Own(0xabc),
         total: Duration::from_micros(1_002_900),
         backend: Duration::from_millis(40),
     };

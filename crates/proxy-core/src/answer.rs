@@ -8,14 +8,19 @@ use crate::settings::Pages;
 /// Seconds a client is told to wait when it is not its fault.
 const RETRY_AFTER: &str = "1";
 
-/// Appends the whole answer for `status`, without its body to a HEAD request.
-pub(crate) fn error(
-    out: &mut Vec<u8>,
-    status: u16,
-    pages: &Pages,
-    client: (Version, Persistence),
-    to_head: bool,
-) {
+/// What an answer of the proxy's own depends on beside its status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The client's version, and how its connection goes on.
+    pub(crate) client: (Version, Persistence),
+    /// To a HEAD request no body is sent.
+    pub(crate) to_head: bool,
+    /// Whole lines to go behind the other fields.
+    pub(crate) more: &'a [u8],
+}
+
+/// Appends the whole answer for `status`.
+pub(crate) fn error(out: &mut Vec<u8>, status: u16, pages: &Pages, asked: Asked<'_>) {
     let built_in;
     let page = match pages.by_status.get(&status).or(pages.default.as_ref()) {
         Some(page) => page.as_slice(),
@@ -30,20 +35,32 @@ pub(crate) fn error(
         405 => fields.push(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
         _ => {}
     }
-    own_response(out, status, &fields, page.len(), client);
-    if !to_head {
+    own_response(out, status, &fields, page.len(), asked.client, asked.more);
+    if !asked.to_head {
         out.extend_from_slice(page);
     }
 }
 
 /// Appends the answer to a request for `__ping__` (Hipache's way for a load balancer to ask whether the proxy
 /// lives).
-pub(crate) fn ping(out: &mut Vec<u8>, client: (Version, Persistence), to_head: bool) {
+pub(crate) fn ping(out: &mut Vec<u8>, asked: Asked<'_>) {
     const BODY: &str = "ok";
-    own_response(out, 200, &[("content-type", "text/plain")], BODY.len(), client);
-    if !to_head {
+    own_response(out, 200, &[("content-type", "text/plain")], BODY.len(), asked.client, asked.more);
+    if !asked.to_head {
         out.extend_from_slice(BODY.as_bytes());
     }
+}
+
+/// Appends a redirect to the same target over HTTPS at `host`: 301, or 308 for a method that a 301 would change
+/// (RFC 9110 section 15.4.2).
+pub(crate) fn to_https(out: &mut Vec<u8>, host: &str, target: &str, keeps_method: bool, asked: Asked<'_>) {
+    let location = format!("https://{host}{target}");
+    own_response(out, to_https_status(keeps_method), &[("location", &location)], 0, asked.client, asked.more);
+}
+
+/// The status of [`to_https`].
+pub(crate) fn to_https_status(keeps_method: bool) -> u16 {
+    if keeps_method { 308 } else { 301 }
 }
 
 fn built_in_page(status: u16) -> String {
@@ -75,7 +92,7 @@ mod tests {
 
     fn text(status: u16, pages: &Pages, to_head: bool) -> String {
         let mut out = Vec::new();
-        error(&mut out, status, pages, CLIENT, to_head);
+        error(&mut out, status, pages, Asked { client: CLIENT, to_head, more: b"" });
         String::from_utf8(out).unwrap()
     }
 

@@ -69,6 +69,10 @@ pub(crate) const LINGER_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const LINGER: Duration = Duration::from_secs(3);
 /// How long while the core drains: a client that keeps its side open must not hold the process up.
 pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(300);
+/// Frontends served in turn whose place is remembered; past it all begin anew, which costs only evenness.
+pub(crate) const FRONTENDS_IN_TURN: usize = 65_536;
+/// Connections accepted in one go before the core gets to what it has.
+pub(crate) const ACCEPTS_PER_TURN: usize = 256;
 /// Sockets with something to read that are looked at in one go.
 pub(crate) const READINESS_EVENTS: usize = 256;
 /// Submission entries of a core's ring; fewer are tried when locked memory is short.

@@ -13,6 +13,11 @@ pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
+/// Milliseconds since 1970 by the wall clock; 0 before that.
+pub(crate) fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
 /// A wall-clock second as the access log writes it: `dd/Mon/yyyy:HH:MM:SS +0000`.
 pub(crate) fn log_time(unix_seconds: u64) -> String {
     let seconds = i64::try_from(unix_seconds).unwrap_or(0);

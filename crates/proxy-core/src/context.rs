@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::sys::socket::{Shutdown, shutdown};
@@ -13,16 +14,14 @@ use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
 use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
+use crate::pick::Turns;
 use crate::settings::Settings;
 use crate::stream::Cutter;
 use crate::upstream::connect::Connector;
 
 /// One core's state.
 pub(crate) struct Core {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) limits: HeadLimits,
-    pub(crate) client_patience: ClientPatience,
-    pub(crate) backend_patience: BackendPatience,
+    pub(crate) rules: RefCell<Rc<Rules>>,
     pub(crate) router: Router,
     pub(crate) connector: Connector,
     pub(crate) log: Option<LogSink>,
@@ -34,11 +33,58 @@ pub(crate) struct Core {
     pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
     pub(crate) complaints: Complaints,
+    /// Where the frontends that are served in turn are.
+    pub(crate) turns: RefCell<Turns>,
     /// Whether the operator has been told of forwarding fields that are not believed.
     pub(crate) untrusted_mentioned: Cell<bool>,
 }
 
+/// What a core's exchanges go by. A reload replaces it whole; an exchange keeps those it began with.
+pub(crate) struct Rules {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) limits: HeadLimits,
+    pub(crate) client_patience: ClientPatience,
+    pub(crate) backend_patience: BackendPatience,
+}
+
+impl Rules {
+    pub(crate) fn new(settings: Arc<Settings>) -> Self {
+        let timeouts = &settings.timeouts;
+        Self {
+            limits: HeadLimits {
+                bytes: settings.limits.header_bytes,
+                fields: settings.limits.headers,
+                target: settings.limits.uri_bytes,
+            },
+            client_patience: ClientPatience {
+                idle: Ticks::of(timeouts.client_idle),
+                head: Ticks::of(timeouts.client_header),
+                body: Ticks::of(timeouts.client_body),
+            },
+            backend_patience: BackendPatience {
+                header: Ticks::of(timeouts.backend_header),
+                body: Ticks::of(timeouts.backend_body),
+                tunnel: Ticks::of(timeouts.tunnel_idle),
+            },
+            settings,
+        }
+    }
+}
+
 impl Core {
+    /// The rules for an exchange that begins now.
+    pub(crate) fn rules(&self) -> Rc<Rules> {
+        Rc::clone(&self.rules.borrow())
+    }
+
+    /// Goes by other settings from now on, as far as they can change while a core runs.
+    pub(crate) fn change_rules(&self, settings: Arc<Settings>) {
+        self.router.set_dead_ttl(settings.deaths.ttl);
+        self.connector.pool.set_max_per_backend(settings.upstream.max_sockets);
+        self.connector.patience.set(settings.timeouts.connect);
+        self.rules.replace(Rc::new(Rules::new(settings)));
+    }
+
     /// Says once that a peer sends forwarding fields and is not trusted: behind a load balancer that is a mistake
     /// in the configuration.
     pub(crate) fn mention_untrusted(&self, peer: IpAddr) {

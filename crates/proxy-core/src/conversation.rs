@@ -2,7 +2,7 @@
 //! relayed. In which order and with whom, `exchange` says.
 
 use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
-use crate::context::Core;
+use crate::context::{Core, Rules};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{OutgoingHead, RequestBody, ResponseOut};
 use crate::error::Failure;
@@ -18,33 +18,33 @@ use crate::stream::WriteHalf;
 
 /// Reads heads until the final one, passing interim ones on.
 pub(crate) async fn final_head(
-    core: &Core,
+    rules: &Rules,
     request: &RequestHead,
     (messages, out): (&mut MessageReader, &mut ResponseOut<'_>),
     (client_deadline, progress): (&Deadline, &Progress),
     head: &mut ResponseHead,
 ) -> Result<(), Failure> {
     for _ in 0..INTERIM_RESPONSES {
-        let length = messages.head(core.limits.bytes).await.map_err(|fault| match fault {
+        let length = messages.head(rules.limits.bytes).await.map_err(|fault| match fault {
             ReadFault::Timeout => Failure::BackendTimeout,
             ReadFault::Closed => Failure::BackendClosed,
             ReadFault::Message(fault) => Failure::BackendInvalid(fault),
         })?;
         let bytes = &messages.buffered()[..length];
-        head.parse(bytes, request.is_head(), core.limits).map_err(Failure::BackendInvalid)?;
+        head.parse(bytes, request.is_head(), rules.limits).map_err(Failure::BackendInvalid)?;
         if head.status == 101 && !request.wants_upgrade() {
             return Err(Failure::BackendInvalid(Fault::Status));
         }
         if !head.is_interim() {
             return Ok(());
         }
-        let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive };
+        let outgoing = OutgoingHead { head, bytes, persistence: Persistence::KeepAlive, more: &[] };
         out.send_interim(outgoing).await.map_err(|_| Failure::ClientGone)?;
         messages.consume(length);
         if head.status == 100 && !progress.uploaded.get() {
             // Now it is the client's turn.
             messages.deadline().disarm();
-            client_deadline.arm(core.client_patience.body);
+            client_deadline.arm(rules.client_patience.body);
         }
     }
     Err(Failure::BackendInvalid(Fault::Status))
@@ -52,13 +52,13 @@ pub(crate) async fn final_head(
 
 /// Sends the response to the client: the head with what has arrived of the body in one write, then the rest.
 pub(crate) async fn relay_response(
-    core: &Core,
+    (core, patience): (&Core, Ticks),
     messages: &mut MessageReader,
     out: &mut ResponseOut<'_>,
     (head, first): (&ResponseHead, Decoded),
-    persistence: Persistence,
+    (persistence, more): (Persistence, &[u8]),
 ) -> Result<(), Broken> {
-    out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence });
+    out.put_head(OutgoingHead { head, bytes: &messages.buffered()[..head.length], persistence, more });
     messages.consume(head.length);
     out.put_payload(messages.payload(first));
     messages.consume(first.consumed);
@@ -70,12 +70,12 @@ pub(crate) async fn relay_response(
     if is_whole {
         return Ok(());
     }
-    relay::download(messages, out, &core.connector.bulk, core.backend_patience.body).await
+    relay::download(messages, out, &core.connector.bulk, patience).await
 }
 
 /// Sends what is not held of the request's body.
 pub(crate) async fn upload(
-    core: &Core,
+    (core, rules): (&Core, &Rules),
     request: &RequestHead,
     held: &mut HeldBody,
     (deadline, progress): (&Deadline, &Progress),
@@ -92,9 +92,9 @@ pub(crate) async fn upload(
         chunked: request.body == Length::Chunked,
         client_patience,
         first_patience: if request.expects_continue { Ticks::NONE } else { client_patience },
-        backend_patience: core.backend_patience.body,
+        backend_patience: rules.backend_patience.body,
         answer_deadline: deadline,
-        answer_patience: core.backend_patience.header,
+        answer_patience: rules.backend_patience.header,
         progress,
     };
     upload.run(body, write).await

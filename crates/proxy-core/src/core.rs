@@ -11,17 +11,14 @@ use std::sync::mpsc::SyncSender;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use monoio::io::Canceller;
 use redis_router::{Router, Source, Table};
 
 use crate::accept::Listener;
 use crate::bounds::TICK_MILLIS;
 use crate::buffer::BulkBuffers;
-use crate::context::{BackendPatience, Complaints, Connections, Core};
-use crate::deadline::{Ticks, Wheel};
+use crate::context::{Complaints, Connections, Core, Rules};
+use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
-use crate::downstream::h1::ClientPatience;
-use crate::http::head::HeadLimits;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
@@ -65,7 +62,6 @@ pub(crate) fn run(start: Start) -> io::Result<()> {
 
 async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
-    let listeners = listen(start.sockets, is_epoll)?;
     let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
     let readiness = waits.readiness.clone();
     let core = build(start.settings, start.table, start.log, (start.questions, start.outbox), waits);
@@ -77,23 +73,21 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
         let readiness = readiness.clone();
         monoio::spawn(async move { readiness.run().await })
     };
-    let stop = Rc::new(RefCell::new(Some(Canceller::new())));
+    let listeners = listen(start.sockets, &readiness, is_epoll)?;
     let accepting = Rc::new(Cell::new(listeners.len()));
-    for (listener, port) in listeners {
+    for listener in listeners.iter().map(Rc::clone) {
         let (core, accepting) = (Rc::clone(&core), Rc::clone(&accepting));
-        let stop = stop.borrow().as_ref().map(Canceller::handle);
+        let port = listener.port()?;
         monoio::spawn(async move {
-            if let Some(stop) = stop {
-                accept(&core, &listener, stop, port).await;
-            }
+            accept(&core, &listener, port).await;
             accepting.set(accepting.get() - 1);
         });
     }
-    let inbox = {
-        let core = Rc::clone(&core);
-        start.inbox.run(is_epoll, move |message| take_message(&core, &stop, message))
+    let inbox = Rc::new(start.inbox.open(&readiness)?);
+    let messages = {
+        let (core, inbox, listeners) = (Rc::clone(&core), Rc::clone(&inbox), RefCell::new(listeners));
+        monoio::spawn(async move { inbox.run(|message| take_message(&core, &listeners, message)).await })
     };
-    let inbox = monoio::spawn(inbox);
     let ready = start.ready;
     // A supervisor that has ended needs no telling.
     let _ = ready.send(driver);
@@ -101,18 +95,20 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     live(&core, &accepting).await;
     core.router.stop();
     routes.await;
+    inbox.close();
+    messages.await;
     readiness.stop();
     arrivals.await?;
-    drop(inbox);
     Ok(())
 }
 
-/// Wraps the sockets on this core, each with the port clients connect to.
-fn listen(sockets: Vec<std::net::TcpListener>, is_epoll: bool) -> io::Result<Vec<(Listener, u16)>> {
-    let wrap = |socket: std::net::TcpListener| {
-        let port = socket.local_addr()?.port();
-        Ok((Listener::new(socket, is_epoll)?, port))
-    };
+/// Wraps the sockets on this core.
+fn listen(
+    sockets: Vec<std::net::TcpListener>,
+    readiness: &Readiness,
+    is_epoll: bool,
+) -> io::Result<Vec<Rc<Listener>>> {
+    let wrap = |socket| Listener::new(socket, readiness, is_epoll).map(Rc::new);
     sockets.into_iter().map(wrap).collect()
 }
 
@@ -123,35 +119,20 @@ fn build(
     (questions, outbox): (SyncSender<Question>, Outbox),
     waits: Waits,
 ) -> Core {
-    let timeouts = &settings.timeouts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
     };
+    router.set_dead_ttl(settings.deaths.ttl);
     let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
     Core {
-        limits: HeadLimits {
-            bytes: settings.limits.header_bytes,
-            fields: settings.limits.headers,
-            target: settings.limits.uri_bytes,
-        },
-        client_patience: ClientPatience {
-            idle: Ticks::of(timeouts.client_idle),
-            head: Ticks::of(timeouts.client_header),
-            body: Ticks::of(timeouts.client_body),
-        },
-        backend_patience: BackendPatience {
-            header: Ticks::of(timeouts.backend_header),
-            body: Ticks::of(timeouts.backend_body),
-            tunnel: Ticks::of(timeouts.tunnel_idle),
-        },
         router,
         connector: Connector {
             pool: Pool::new(settings.upstream.max_sockets),
             resolver: Rc::new(Resolver::new(questions, answer)),
             waits,
             bulk: Rc::new(BulkBuffers::default()),
-            patience: timeouts.connect,
+            patience: Cell::new(settings.timeouts.connect),
         },
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
@@ -160,16 +141,17 @@ fn build(
         connections: Connections::default(),
         complaints: Complaints::default(),
         untrusted_mentioned: Cell::new(false),
-        settings,
+        turns: RefCell::default(),
+        rules: RefCell::new(Rc::new(Rules::new(settings))),
     }
 }
 
-async fn accept(core: &Rc<Core>, listener: &Listener, stop: monoio::io::CancelHandle, port: u16) {
+async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
     let serve = |stream, peer| {
         let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
         monoio::spawn(contain_panic(connection));
     };
-    listener.run(stop, serve).await;
+    listener.run(serve).await;
 }
 
 /// A panic while serving one connection costs that connection alone.
@@ -186,15 +168,15 @@ async fn contain_panic(connection: impl Future<Output = ()>) {
 }
 
 /// Takes in what the supervisor says.
-fn take_message(core: &Core, stop: &RefCell<Option<Canceller>>, message: Message) {
+fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Message) {
     match message {
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
+        Message::Settings(settings) => core.change_rules(settings),
         Message::Drain => {
             core.draining.set(true);
-            if let Some(accepts) = stop.take() {
-                drop(accepts.cancel());
-            }
+            // The socket closes once its last connection is taken.
+            listeners.take().iter().for_each(|listener| listener.stop());
             core.connector.pool.clear_idle();
         }
     }
@@ -239,7 +221,7 @@ fn each_second(core: &Core, second: u64) {
 
 /// Whether nothing is left to wait for, `waited` after the drain began. What outlives the grace is cut.
 fn is_drained(core: &Core, accepting: &Cell<usize>, waited: Duration) -> bool {
-    let grace = core.settings.graceful_wait;
+    let grace = core.rules().settings.graceful_wait;
     core.connector.pool.clear_idle();
     if accepting.get() == 0 && core.connections.len() == 0 {
         return true;

@@ -82,6 +82,8 @@ pub(crate) struct OutgoingHead<'a> {
     pub(crate) head: &'a ResponseHead,
     pub(crate) bytes: &'a [u8],
     pub(crate) persistence: Persistence,
+    /// Lines of the proxy's own to go behind the backend's.
+    pub(crate) more: &'a [u8],
 }
 
 /// Where the response goes.

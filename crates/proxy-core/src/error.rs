@@ -70,10 +70,14 @@ pub(crate) enum Failure {
     RoutesUnavailable(String),
     /// The frontend has no backend that could be asked.
     NoBackend,
+    /// Every backend that could be asked is dead.
+    AllDead,
     /// Every connection to the backend is in use and stays so, or too many requests wait for one.
     BackendBusy,
     /// No connection to the backend.
     BackendUnreachable(io::Error),
+    /// This machine has no descriptor, port or memory for a connection to it.
+    Shortage(io::Error),
     /// The backend took too long to accept or to answer.
     BackendTimeout,
     /// The backend closed or reset the connection before its answer.
@@ -90,15 +94,18 @@ impl Failure {
             Self::ClientTimeout => Some(408),
             Self::ClientGone => None,
             Self::NoFrontend => Some(400),
-            Self::RoutesUnavailable(_) | Self::BackendBusy => Some(503),
-            Self::NoBackend | Self::BackendUnreachable(_) | Self::BackendClosed | Self::BackendInvalid(_) => {
-                Some(502)
-            }
+            Self::RoutesUnavailable(_) | Self::BackendBusy | Self::Shortage(_) => Some(503),
+            Self::NoBackend
+            | Self::AllDead
+            | Self::BackendUnreachable(_)
+            | Self::BackendClosed
+            | Self::BackendInvalid(_) => Some(502),
             Self::BackendTimeout => Some(504),
         }
     }
 
-    /// Whether another backend may do better. Only what happened before a response head counts.
+    /// Whether the backend is at fault: it counts as dead, and another may do better. Only what happened before a
+    /// response head.
     pub(crate) fn is_backends(&self) -> bool {
         matches!(
             self,
@@ -119,8 +126,12 @@ impl std::fmt::Display for Failure {
             Self::NoFrontend => f.write_str("no frontend for this host"),
             Self::RoutesUnavailable(why) => write!(f, "routes unavailable: {why}"),
             Self::NoBackend => f.write_str("frontend has no usable backend"),
+            Self::AllDead => f.write_str("every backend is marked dead"),
             Self::BackendBusy => f.write_str("no free connection to the backend (server.maxSockets)"),
             Self::BackendUnreachable(error) => write!(f, "backend unreachable: {error}"),
+            Self::Shortage(error) => {
+                write!(f, "no connection to the backend for want of resources here: {error}")
+            }
             Self::BackendTimeout => f.write_str("backend timed out"),
             Self::BackendClosed => f.write_str("backend closed the connection before its answer"),
             Self::BackendInvalid(fault) => write!(f, "invalid answer from the backend: {fault}"),

@@ -5,23 +5,28 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use redis_router::{Backend, Cached, Route};
+use redis_router::{Backend, Cached, EXACT, Route};
 use smallvec::SmallVec;
 
 use crate::access_log::{Entry, RequestLine};
+use crate::answer::Asked;
 use crate::buffer::Buffer;
-use crate::context::{Core, Registration};
+use crate::choice::Choice;
+use crate::context::{Core, Registration, Rules};
+use crate::debug_header::Trace;
 use crate::downstream::{Downstream, OutgoingHead};
 use crate::error::Failure;
 use crate::http::encode::{self, Destination, Forwarding, Persistence};
 use crate::http::fault::Fault;
 use crate::http::head::{Length, Version};
+use crate::http::host;
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
 use crate::relay::{self, Beside, Broken, HeldBody, Progress};
+use crate::sticky::Tag;
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::Leased;
-use crate::{answer, clock, conversation, pick};
+use crate::{answer, api_version, clock, conversation};
 
 /// Host that the proxy answers itself, for load balancers that ask whether it lives (Hipache).
 const PING_HOST: &str = "__ping__";
@@ -64,11 +69,19 @@ enum Talk {
 /// One request on its way.
 struct Exchange<'a> {
     core: &'a Core,
+    rules: &'a Rules,
     client: &'a Client,
     connection: &'a Registration<'a>,
     request: &'a RequestHead,
     started: Instant,
     route: Option<Rc<Route>>,
+    /// Bytes of the target that named the API version.
+    skipped: usize,
+    request_id: u128,
+    /// The backend that was asked last, by its place in the list.
+    asked: Option<usize>,
+    /// The client's cookie does not name the backend that answers it, and should.
+    to_keep_to: Option<Tag>,
     /// Some bytes of the request have gone to some backend.
     sent: bool,
     status: u16,
@@ -78,7 +91,7 @@ struct Exchange<'a> {
 
 /// Serves the request whose first byte came when it `started` and whose head was `read`, and logs it.
 pub(crate) async fn run(
-    core: &Core,
+    (core, rules): (&Core, &Rules),
     client: &Client,
     connection: &Registration<'_>,
     (request, started): (&RequestHead, Instant),
@@ -87,11 +100,16 @@ pub(crate) async fn run(
 ) -> Ending {
     let mut exchange = Exchange {
         core,
+        rules,
         client,
         connection,
         request,
         started,
         route: None,
+        skipped: 0,
+        request_id: fastrand::u128(..),
+        asked: None,
+        to_keep_to: None,
         sent: false,
         status: CLIENT_LEFT,
         asked_backend_at: None,
@@ -111,12 +129,15 @@ pub(crate) async fn run(
 
 impl Exchange<'_> {
     async fn serve(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        downstream.body.begin(self.request.body, self.core.settings.limits.body_bytes)?;
+        downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes)?;
         if self.request.host == PING_HOST {
             return self.answer_ping(downstream).await;
         }
         let route = self.route().await?;
         self.route = Some(Rc::clone(&route));
+        if route.options.https_redirect && !self.came_by_https() {
+            return self.redirect_to_https(downstream).await;
+        }
         let mut held = HeldBody::with_head(&mut downstream.body)?;
         self.asked_backend_at = Some(clock::now());
         let outcome = self.ask_backends(downstream, &route, &mut held).await;
@@ -124,19 +145,30 @@ impl Exchange<'_> {
         outcome
     }
 
-    /// The route for the request's host. Waits for the store only where the host is new or was just changed.
-    async fn route(&self) -> Result<Rc<Route>, Failure> {
-        let host = self.request.host.as_str();
+    /// The route for the request's host; that of the API version its target names goes first.
+    async fn route(&mut self) -> Result<Rc<Route>, Failure> {
+        let (host, target) = (&self.request.host, self.request.target.within(&self.request.bytes));
+        if self.rules.settings.api_versions
+            && let Some(version) = api_version::segment(target)
+        {
+            let key = format!("{EXACT}{}:{version}", host::without_port(host));
+            if let Some(route) = self.look_up(&key).await? {
+                self.skipped = "/".len() + version.len();
+                return Ok(route);
+            }
+        }
+        self.look_up(host).await?.ok_or(Failure::NoFrontend)
+    }
+
+    /// What serves `host`. Waits for the store only where the host is new or was just changed.
+    async fn look_up(&self, host: &str) -> Result<Option<Rc<Route>>, Failure> {
         match self.core.router.cached(host) {
-            Cached::Route(route) => return Ok(route),
-            Cached::NoFrontend => return Err(Failure::NoFrontend),
+            Cached::Route(route) => return Ok(Some(route)),
+            Cached::NoFrontend => return Ok(None),
             Cached::Unknown => {}
         }
-        match self.core.router.find(host).await {
-            Ok(Some(route)) => Ok(route),
-            Ok(None) => Err(Failure::NoFrontend),
-            Err(unavailable) => Err(Failure::RoutesUnavailable(unavailable.to_string())),
-        }
+        let found = self.core.router.find(host).await;
+        found.map_err(|unavailable| Failure::RoutesUnavailable(unavailable.to_string()))
     }
 
     /// Asks one backend after the other until one answers, as long as the request can be sent again.
@@ -146,26 +178,36 @@ impl Exchange<'_> {
         route: &Route,
         held: &mut HeldBody,
     ) -> Result<Ending, Failure> {
-        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
-        let mut last = Failure::NoBackend;
-        for _ in 0..=self.core.settings.upstream.retries {
-            let Some(backend) = pick::pick(&route.frontend.backends, &tried, fastrand::u64(..)) else {
-                break;
-            };
-            tried.push(backend.index);
-            match self.ask(downstream, backend, held).await {
+        let mut choice = Choice {
+            core: self.core,
+            route,
+            balance: route.options.balance.unwrap_or(self.rules.settings.balance),
+            kept_to: if route.options.sticky { Tag::in_request(self.request) } else { None },
+            tried: SmallVec::new(),
+        };
+        let mut last = None;
+        for _ in 0..=self.rules.settings.upstream.retries {
+            let Some(chosen) = choice.next() else { break };
+            let backend = chosen.backend;
+            self.asked = Some(backend.index);
+            if route.options.sticky {
+                self.to_keep_to = Some(Tag::of(backend)).filter(|&tag| choice.kept_to != Some(tag));
+            }
+            match self.ask(downstream, (route, backend), held).await {
                 // A client that reset its connection has ended the backend's too.
                 Err(_) if self.connection.client_is_gone() => return Err(Failure::ClientGone),
-                Err(failure) if failure.is_backends() => last = failure,
+                Err(failure) if failure.is_backends() => last = Some(failure),
                 outcome => return outcome,
             }
             let (frontend, url) = (&route.frontend.key, &backend.url);
-            self.core.complaints.log(format_args!("frontend {frontend}, backend {url}: {last}"));
+            if let Some(failure) = &last {
+                self.core.complaints.log(format_args!("frontend {frontend}, backend {url}: {failure}"));
+            }
             if !self.is_replayable(held) {
                 break;
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| choice.nobody()))
     }
 
     /// Whether another backend can be sent the same request without its being done twice (RFC 9110 section 9.2.2).
@@ -173,29 +215,67 @@ impl Exchange<'_> {
         held.is_replayable() && (!self.sent || self.request.is_idempotent())
     }
 
-    /// Asks one backend. A pooled connection that its backend closed in the meantime is no failure of the
-    /// backend: a fresh one is tried once.
+    /// Asks one backend, and marks it dead where it fails. A pooled connection that its backend closed in the meantime
+    /// is no failure of the backend: a fresh one is tried once.
     async fn ask(
         &mut self,
         downstream: &mut Downstream<'_>,
-        backend: &Backend,
+        (route, backend): (&Route, &Backend),
         held: &mut HeldBody,
     ) -> Result<Ending, Failure> {
-        let leased = self.core.connector.connection(backend, false).await?;
-        let was_pooled = leased.upstream.reused;
-        let outcome = self.talk(downstream, backend, held, leased).await;
-        if was_pooled && matches!(outcome, Err(Failure::BackendClosed)) && self.is_replayable(held) {
-            let leased = self.core.connector.connection(backend, true).await?;
-            return self.talk(downstream, backend, held, leased).await;
+        let mut fresh = false;
+        let failure = loop {
+            let leased = match self.core.connector.connection(backend, fresh).await {
+                Ok(leased) => leased,
+                Err(failure) => break failure,
+            };
+            let was_pooled = leased.upstream.reused;
+            let failure = match self.talk(downstream, (route, backend), held, leased).await {
+                Err(failure) => failure,
+                answered => return answered,
+            };
+            if !(was_pooled && matches!(failure, Failure::BackendClosed)) {
+                break failure;
+            }
+            if !self.is_replayable(held) {
+                return Err(failure);
+            }
+            fresh = true;
+        };
+        if failure.is_backends() && !self.connection.client_is_gone() {
+            self.mark_dead(route, backend);
         }
-        outcome
+        Err(failure)
+    }
+
+    /// A frontend's only backend is never marked: there would be nobody left to ask.
+    fn mark_dead(&self, route: &Route, backend: &Backend) {
+        if route.frontend.backends.len() > 1 {
+            self.core.router.backend_died(route, backend);
+        }
+    }
+
+    /// What the status of a backend's answer says of the backend, as Hipache reads it: 501 to 599 is death, 500 as well
+    /// where that is asked for and an external checker can bring it back. A 503 that says when to come back is
+    /// maintenance, and the last live backend stays.
+    fn judge(&self, (route, backend): (&Route, &Backend), head: &ResponseHead, bytes: &[u8]) {
+        let is_death = match head.status {
+            500 => self.rules.settings.deaths.on_500 && self.core.router.checker_is_active(),
+            503 => !head.has("retry-after", bytes),
+            status => status > 500,
+        };
+        if is_death && Choice::has_another_live(route, backend) {
+            self.mark_dead(route, backend);
+        } else if !is_death && !route.is_unmarked() {
+            route.backend_answered(backend);
+        }
     }
 
     /// Sends the request over `upstream` and relays the response.
     async fn talk(
         &mut self,
         downstream: &mut Downstream<'_>,
-        backend: &Backend,
+        (route, backend): (&Route, &Backend),
         held: &mut HeldBody,
         mut leased: Leased,
     ) -> Result<Ending, Failure> {
@@ -203,7 +283,7 @@ impl Exchange<'_> {
         self.send_request(upstream, backend, held).await?;
         let mut head = std::mem::take(&mut upstream.head);
         self.connection.waits_for(Some(upstream.write.cutter()));
-        let talk = self.converse(downstream, held, upstream, &mut head).await;
+        let talk = self.converse(downstream, (route, backend), held, upstream, &mut head).await;
         self.connection.waits_for(None);
         if matches!(talk, Err(Failure::BackendClosed)) && upstream.write.has_timed_out() {
             // It took none of the body for too long and was cut.
@@ -227,22 +307,24 @@ impl Exchange<'_> {
     async fn converse(
         &mut self,
         downstream: &mut Downstream<'_>,
+        to: (&Route, &Backend),
         held: &mut HeldBody,
         upstream: &mut Upstream,
         head: &mut ResponseHead,
     ) -> Result<Talk, Failure> {
-        let (core, request) = (self.core, self.request);
+        let (core, rules, request) = (self.core, self.rules, self.request);
         let deadline = upstream.messages.shared_deadline();
         let client_deadline = downstream.body.deadline();
         let progress = Progress::default();
         progress.uploaded.set(held.is_whole());
         let Downstream { body, out } = downstream;
         let Upstream { messages, write, .. } = upstream;
-        let upload = conversation::upload(core, request, held, (&deadline, &progress), (body, write));
+        let upload =
+            conversation::upload((core, rules), request, held, (&deadline, &progress), (body, write));
         let mut upload = std::pin::pin!(upload);
         let mut upload = Beside::new(upload.as_mut());
         let head_wait =
-            conversation::final_head(core, request, (messages, out), (&client_deadline, &progress), head);
+            conversation::final_head(rules, request, (messages, out), (&client_deadline, &progress), head);
         match upload.during(head_wait, Result::is_err).await {
             Some(received) => received?,
             None => return Err(conversation::failure_of(upload.into_outcome())),
@@ -250,6 +332,7 @@ impl Exchange<'_> {
         progress.answered.set(true);
         deadline.disarm();
         self.status = head.status;
+        self.judge(to, head, messages.buffered());
         if head.status == 101 {
             return if upload.is_done() {
                 Ok(Talk::Switch)
@@ -261,7 +344,15 @@ impl Exchange<'_> {
         let first = messages.decode_buffered(head.length).map_err(Failure::BackendInvalid)?;
         let can_finish = upload.is_done() || conversation::is_soon_read(request);
         let persistence = out.persistence(head, request.persistent() && !core.draining.get() && can_finish);
-        let relaying = conversation::relay_response(core, messages, out, (head, first), persistence);
+        let more = self.more_lines(None);
+        let patience = rules.backend_patience.body;
+        let relaying = conversation::relay_response(
+            (core, patience),
+            messages,
+            out,
+            (head, first),
+            (persistence, &more),
+        );
         match upload.during(relaying, Result::is_err).await {
             Some(Ok(())) => {}
             Some(Err(Broken::Client)) => return Ok(Talk::Broken),
@@ -293,13 +384,17 @@ impl Exchange<'_> {
             trusted: self.client.trusted,
             scheme: "http",
             port: self.client.port,
-            request_id: fastrand::u128(..),
+            request_id: self.request_id,
         };
-        let to = Destination { path_prefix: &backend.path_prefix, authority: &backend.authority };
+        let to = Destination {
+            skipped: self.skipped,
+            path_prefix: &backend.path_prefix,
+            authority: &backend.authority,
+        };
         encode::request(&mut out, self.request, &forwarding, to);
         held.append_to(&mut out, self.request.body == Length::Chunked);
         self.sent = true;
-        let patience = self.core.backend_patience;
+        let patience = self.rules.backend_patience;
         let (sent, out) = upstream.write.write_all(Buffer::from_vec(out, 0), patience.body).await;
         upstream.give_scratch(out);
         if sent.is_err() && upstream.write.has_timed_out() {
@@ -323,7 +418,8 @@ impl Exchange<'_> {
         let Upstream { mut messages, mut write, .. } = *upstream;
         drop(permit);
         let bytes = &messages.buffered()[..head.length];
-        downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close });
+        let more = self.more_lines(None);
+        downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close, more: &more });
         downstream.out.flush().await.map_err(|_| Failure::ClientGone)?;
         messages.consume(head.length);
         let core = self.core;
@@ -331,7 +427,7 @@ impl Exchange<'_> {
             downstream,
             (&mut messages, &mut write),
             &core.connector.bulk,
-            core.backend_patience.tunnel,
+            self.rules.backend_patience.tunnel,
         )
         .await;
         Ok(Ending::Linger)
@@ -342,20 +438,73 @@ impl Exchange<'_> {
         let Upstream { messages, write, .. } = &mut *leased.upstream;
         // Bytes behind a response answer nobody's request; they must never answer the next one's.
         let is_clean = messages.buffered().is_empty() && (messages.has_seen_all() || write.peer_is_quiet());
-        if is_clean && self.core.settings.upstream.keep_alive && !self.core.draining.get() {
+        if is_clean && self.rules.settings.upstream.keep_alive && !self.core.draining.get() {
             messages.rest();
             self.core.connector.pool.put(leased);
         }
     }
 
     async fn answer_ping(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        let persistence = self.own_persistence(downstream);
-        let client = downstream.out.client(persistence);
         self.status = 200;
-        let to_head = self.request.is_head();
-        let sent = downstream.out.send_own(|out| answer::ping(out, client, to_head)).await;
+        let persistence = self.own_persistence(downstream);
+        let asked = Asked { more: &[], ..self.asked_for(downstream, persistence) };
+        let sent = downstream.out.send_own(|out| answer::ping(out, asked)).await;
         sent.map_err(|_| Failure::ClientGone)?;
         Ok(ending_of(persistence))
+    }
+
+    /// Whether the client speaks HTTPS, to this proxy or to a trusted one before it.
+    fn came_by_https(&self) -> bool {
+        self.client.trusted
+            && self.request.values_of("x-forwarded-proto").any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Sends the client to the same target over HTTPS, on the port that HTTPS has by default.
+    async fn redirect_to_https(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
+        let request = self.request;
+        let keeps_method = !matches!(request.method(), b"GET" | b"HEAD");
+        self.status = answer::to_https_status(keeps_method);
+        let persistence = self.own_persistence(downstream);
+        let more = self.more_lines(None);
+        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
+        // The target was parsed as printable ASCII.
+        let target = String::from_utf8_lossy(request.target.within(&request.bytes));
+        let target = if target.starts_with('/') { &target } else { "/" };
+        let host = host::without_port(&request.host);
+        let sent =
+            downstream.out.send_own(|out| answer::to_https(out, host, target, keeps_method, asked)).await;
+        sent.map_err(|_| Failure::ClientGone)?;
+        Ok(ending_of(persistence))
+    }
+
+    fn asked_for(&self, downstream: &Downstream<'_>, persistence: Persistence) -> Asked<'static> {
+        Asked { client: downstream.out.client(persistence), to_head: self.request.is_head(), more: &[] }
+    }
+
+    /// Lines that the answer gets from the proxy: the cookie that keeps the client on its backend, and what it asked
+    /// to be told. Most often empty.
+    fn more_lines(&self, error: Option<&Failure>) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if let (Some(tag), None) = (self.to_keep_to, error) {
+            lines.extend_from_slice(tag.set_cookie_line().as_bytes());
+        }
+        if self.rules.settings.debug_header && self.request.asks_for_debug {
+            let trace = Trace {
+                route: self.route.as_deref(),
+                backend: self.asked_backend(),
+                total: clock::now() - self.started,
+                backend_time: self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at),
+            };
+            trace.write(&mut lines, error.map(|failure| failure as &dyn std::fmt::Display));
+        }
+        lines
+    }
+
+    /// The backend that was asked last.
+    fn asked_backend(&self) -> Option<&Backend> {
+        let (backends, asked) = (&self.route.as_ref()?.frontend.backends, self.asked?);
+        let place = backends.binary_search_by_key(&asked, |backend| backend.index).ok()?;
+        backends.get(place)
     }
 
     /// Answers with the error page for `failure`, or ends a response that has begun so that nobody takes it for
@@ -371,9 +520,10 @@ impl Exchange<'_> {
             _ => self.own_persistence(downstream),
         };
         self.status = status;
-        let client = downstream.out.client(persistence);
-        let (pages, to_head) = (&self.core.settings.pages, self.request.is_head());
-        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, client, to_head)).await;
+        let more = self.more_lines(Some(failure));
+        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
+        let pages = &self.rules.settings.pages;
+        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, asked)).await;
         match (sent, persistence) {
             (Err(_), _) => Ending::Abort,
             (Ok(()), Persistence::KeepAlive) => Ending::Continue,
@@ -391,7 +541,7 @@ impl Exchange<'_> {
     }
 
     fn log(&self, downstream: &Downstream<'_>) {
-        let Some(log) = &self.core.log else { return };
+        let (Some(log), Some(settings)) = (&self.core.log, &self.rules.settings.access_log) else { return };
         let request = self.request;
         let bytes = request.bytes.as_slice();
         let request_line = (!request.method.is_empty()).then(|| RequestLine {
@@ -413,10 +563,14 @@ impl Exchange<'_> {
             referer: request.referer.within(bytes),
             user_agent: request.user_agent.within(bytes),
             vhost: self.route.as_ref().map_or("", |route| &route.frontend.identifier),
+            host: request.host_value.within(bytes),
+            frontend: self.route.as_ref().map(|route| &*route.frontend.key),
+            backend_url: self.asked_backend().map(|backend| &*backend.url),
+            request_id: encode::request_id(request, self.request_id),
             total: ended - self.started,
             backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
         };
-        log.write(&entry);
+        log.write(&entry, settings.format);
     }
 
     /// The client as a trusted proxy names it (the last address of X-Forwarded-For), else the peer.

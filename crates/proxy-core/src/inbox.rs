@@ -1,16 +1,18 @@
 //! What other threads tell a core: a bounded channel, and a socket pair that wakes the core up. monoio without
-//! its `sync` feature has no wake-up across threads, and a socket, unlike an eventfd, works with every driver.
+//! its `sync` feature has no wake-up across threads.
 
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use monoio::io::AsyncReadRent;
-use monoio::net::UnixStream;
 use redis_router::Table;
 
 use crate::bounds::INBOX_MESSAGES;
+use crate::readiness::{Interest, Readiness};
+use crate::settings::Settings;
 use crate::upstream::resolve::Resolved;
 
 /// What a core can be told.
@@ -20,6 +22,8 @@ pub(crate) enum Message {
     Drain,
     /// A name that this core asked for.
     Resolved(Resolved),
+    /// Other settings from now on.
+    Settings(Arc<Settings>),
     /// The embedded route table has changed.
     Table(Arc<Table>),
 }
@@ -28,7 +32,7 @@ pub(crate) enum Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     messages: SyncSender<Message>,
-    wake: Arc<StdUnixStream>,
+    wake: Arc<UnixStream>,
 }
 
 impl Outbox {
@@ -44,7 +48,7 @@ impl Outbox {
 /// The core's end.
 pub(crate) struct Inbox {
     messages: Receiver<Message>,
-    wake: StdUnixStream,
+    wake: UnixStream,
 }
 
 /// A new inbox with its outer end.
@@ -52,25 +56,53 @@ pub(crate) struct Inbox {
 /// # Errors
 /// No more file descriptors.
 pub(crate) fn inbox() -> io::Result<(Outbox, Inbox)> {
-    let (outer, inner) = StdUnixStream::pair()?;
+    let (outer, inner) = UnixStream::pair()?;
     outer.set_nonblocking(true)?;
     let (sender, receiver) = sync_channel(INBOX_MESSAGES);
     Ok((Outbox { messages: sender, wake: Arc::new(outer) }, Inbox { messages: receiver, wake: inner }))
 }
 
 impl Inbox {
-    /// Hands each message to `handle` as it comes, until every outer end is gone. To be run on the core.
-    pub(crate) async fn run(self, is_epoll: bool, mut handle: impl FnMut(Message)) -> io::Result<()> {
-        self.wake.set_nonblocking(is_epoll)?;
-        let mut wake = UnixStream::from_std(self.wake)?;
-        let mut bytes = vec![0; 64];
-        loop {
-            let (read, buffer) = wake.read(bytes).await;
-            bytes = buffer;
-            self.messages.try_iter().for_each(&mut handle);
-            if read? == 0 {
-                return Ok(());
+    /// Has the core learn of messages. To be called on it.
+    ///
+    /// # Errors
+    /// The kernel can watch no more sockets.
+    pub(crate) fn open(self, readiness: &Readiness) -> io::Result<OpenInbox> {
+        self.wake.set_nonblocking(true)?;
+        let interest = readiness.register(self.wake.as_raw_fd())?;
+        Ok(OpenInbox { interest, inbox: self, closed: Cell::new(false) })
+    }
+}
+
+/// An inbox in use by its core.
+pub(crate) struct OpenInbox {
+    // Dropped before the socket.
+    interest: Interest,
+    inbox: Inbox,
+    closed: Cell<bool>,
+}
+
+impl OpenInbox {
+    /// Hands each message to `handle` as it comes, until [`Self::close`] or every outer end is gone.
+    pub(crate) async fn run(&self, mut handle: impl FnMut(Message)) {
+        let mut bytes = [0; 64];
+        while !self.closed.get() {
+            self.interest.forget();
+            self.inbox.messages.try_iter().for_each(&mut handle);
+            match (&self.inbox.wake).read(&mut bytes) {
+                Ok(0) => return,
+                // There may be more bytes, and what they announce.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.interest.arrived().await,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
             }
         }
+    }
+
+    /// Ends [`Self::run`].
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.interest.announce();
     }
 }

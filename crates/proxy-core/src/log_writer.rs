@@ -11,13 +11,16 @@ use std::thread::JoinHandle;
 use crate::access_log::{Entry, write_line};
 use crate::bounds::{LOG_BATCH_BYTES, LOG_BATCHES};
 use crate::error::StartError;
-use crate::settings::{AccessLog, AccessLogTarget};
+use crate::settings::{AccessLog, AccessLogFormat, AccessLogTarget};
+use crate::{clock, json_log};
 
 enum Message {
     /// Lines of one core. The buffer goes back to it, so that its memory accounts stay true.
     Lines(Vec<u8>, SyncSender<Vec<u8>>),
     /// The file was moved away: open it anew.
     Reopen,
+    /// Lines go elsewhere from now on.
+    Retarget(AccessLogTarget),
     /// Write what came before, and end.
     End,
 }
@@ -61,6 +64,12 @@ impl LogWriter {
         let _ = self.messages.send(Message::Reopen);
     }
 
+    /// Sends lines to `target` from now on; where that cannot be opened they stay where they are.
+    pub(crate) fn retarget(&self, target: &AccessLogTarget) {
+        // As in `reopen`.
+        let _ = self.messages.send(Message::Retarget(target.clone()));
+    }
+
     /// Waits until everything is written.
     pub(crate) fn end(self) {
         // As in `reopen`.
@@ -93,6 +102,7 @@ impl Output {
             match message {
                 Message::End => return,
                 Message::Reopen => self.reopen(),
+                Message::Retarget(target) => self.retarget(&target),
                 Message::Lines(mut lines, give_back) => {
                     failing = self.write_batch(&lines, failing);
                     lines.clear();
@@ -116,6 +126,13 @@ impl Output {
         match self {
             Self::File(_, file) => file.write_all(lines),
             Self::Stdout => io::stdout().lock().write_all(lines).and_then(|()| io::stdout().flush()),
+        }
+    }
+
+    fn retarget(&mut self, target: &AccessLogTarget) {
+        match Self::open(target) {
+            Ok(opened) => *self = opened,
+            Err(error) => log::error!("{error}; lines stay where they were"),
         }
     }
 
@@ -151,9 +168,12 @@ pub(crate) struct LogSink {
 
 impl LogSink {
     /// Appends the line for `entry` to this core's buffer.
-    pub(crate) fn write(&self, entry: &Entry<'_>) {
+    pub(crate) fn write(&self, entry: &Entry<'_>, format: AccessLogFormat) {
         let mut lines = self.lines.borrow_mut();
-        write_line(&mut lines, entry);
+        match format {
+            AccessLogFormat::Nginx => write_line(&mut lines, entry),
+            AccessLogFormat::Json => json_log::write_line(&mut lines, entry, clock::unix_millis()),
+        }
         if lines.len() >= LOG_BATCH_BYTES / 2 {
             self.hand_over(&mut lines);
         }

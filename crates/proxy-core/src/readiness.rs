@@ -139,6 +139,18 @@ impl Interest {
         .await;
     }
 
+    /// Ends the wait for something to arrive as if it had.
+    pub(crate) fn announce(&self) {
+        let mut sockets = self.readiness.0.sockets.borrow_mut();
+        let socket = &mut sockets[self.key];
+        socket.arrived = true;
+        let waker = socket.waker.take();
+        drop(sockets);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// To be called before each read: what arrives from now on is announced anew.
     pub(crate) fn forget(&self) {
         let socket = &mut self.readiness.0.sockets.borrow_mut()[self.key];

@@ -18,6 +18,7 @@ use crate::core;
 use crate::error::StartError;
 use crate::inbox::{Message, Outbox, inbox};
 use crate::log_writer::LogWriter;
+use crate::reload;
 use crate::runtime::Driver;
 use crate::settings::{Listen, ListenAddress, Settings};
 use crate::upstream::resolve::{self, Question};
@@ -40,7 +41,6 @@ pub type Reload = dyn Fn() -> Result<Settings, String>;
 /// # Errors
 /// What kept it from starting, or that a core ended unexpectedly.
 pub fn run(settings: Settings, reload: &Reload) -> Result<(), StartError> {
-    let _ = reload;
     raise_descriptor_limit();
     let settings = Arc::new(settings);
     let sockets = bind(&settings.listen, settings.cores)?;
@@ -70,8 +70,8 @@ pub fn run(settings: Settings, reload: &Reload) -> Result<(), StartError> {
     drop((ready, questions, tell));
     let watcher = watch_table(&settings.routes, &outboxes)?;
     announce(&accepting, &sockets.addresses, &settings);
-    let cores = Cores { running: outboxes.len(), outboxes, sockets: Some(sockets) };
-    let ended = supervise(&events, cores, log.as_ref());
+    let cores = Cores { running: outboxes.len(), outboxes, sockets: Some(sockets), settings };
+    let ended = supervise(&events, cores, log.as_ref(), reload);
     drop(watcher);
     if let Some(log) = log {
         log.end();
@@ -83,6 +83,8 @@ pub fn run(settings: Settings, reload: &Reload) -> Result<(), StartError> {
 struct Cores {
     outboxes: Vec<Outbox>,
     running: usize,
+    /// Those in force.
+    settings: Arc<Settings>,
     /// `None` once they drain: while anyone holds a listening socket, the kernel goes on queueing connections.
     sockets: Option<Sockets>,
 }
@@ -90,6 +92,32 @@ struct Cores {
 impl Cores {
     fn is_draining(&self) -> bool {
         self.sockets.is_none()
+    }
+
+    /// Goes by the configuration as it stands now, as far as it can change while cores run.
+    fn reload(&mut self, reload: &Reload, log: Option<&LogWriter>) {
+        let new = match reload() {
+            Ok(new) => new,
+            Err(why) => {
+                for line in why.lines() {
+                    log::error!("{line}");
+                }
+                log::error!("SIGHUP: the configuration was not read anew; the old one stays in force");
+                return;
+            }
+        };
+        let (merged, waiting) = reload::merge(&self.settings, new);
+        if let (Some(log), Some(settings)) = (log, &merged.access_log)
+            && self.settings.access_log.as_ref().map(|old| &old.target) != Some(&settings.target)
+        {
+            log.retarget(&settings.target);
+        }
+        self.settings = Arc::new(merged);
+        self.outboxes.iter().for_each(|core| core.send(Message::Settings(Arc::clone(&self.settings))));
+        log::info!("SIGHUP: the configuration was read anew and is in force");
+        for keys in waiting {
+            log::warn!("SIGHUP: the new value of {keys} takes a restart");
+        }
     }
 
     fn drain(&mut self) {
@@ -100,7 +128,12 @@ impl Cores {
 }
 
 /// Waits for signals and cores until every core has ended.
-fn supervise(events: &Receiver<Event>, mut cores: Cores, log: Option<&LogWriter>) -> Result<(), StartError> {
+fn supervise(
+    events: &Receiver<Event>,
+    mut cores: Cores,
+    log: Option<&LogWriter>,
+    reload: &Reload,
+) -> Result<(), StartError> {
     let mut outcome = Ok(());
     while cores.running > 0 {
         match events.recv() {
@@ -113,7 +146,8 @@ fn supervise(events: &Receiver<Event>, mut cores: Cores, log: Option<&LogWriter>
                 cores.drain();
             }
             Ok(Event::Signal(SIGUSR1)) => log.into_iter().for_each(LogWriter::reopen),
-            Ok(Event::Signal(_)) => log::warn!("SIGHUP: reading the configuration anew is not available yet"),
+            Ok(Event::Signal(_)) if cores.is_draining() => {}
+            Ok(Event::Signal(_)) => cores.reload(reload, log),
             Ok(Event::CoreEnded(index, ended)) => {
                 cores.running -= 1;
                 outcome = outcome.and(core_outcome(index, ended, cores.is_draining()));

@@ -43,6 +43,6 @@ pub use file::{Table, TableError};
 pub use frontend::{Frontend, InvalidBackend};
 pub use options::{Balance, Options};
 pub use route::{Health, Probe, Route};
-pub use router::{Cached, Router};
+pub use router::{Cached, EXACT, Router};
 pub use source::{CacheSettings, RedisSettings, Server, Source};
 pub use store::StoreState;

@@ -22,7 +22,9 @@ pub enum Health {
     Live,
     /// It was marked dead, the mark is over, and nobody has seen it answer since.
     Unproven,
-    /// Marked dead; or unproven, and a request is under way that will tell ([`Route::begin_probe`]).
+    /// Unproven, and a request is under way that will tell ([`Route::begin_probe`]).
+    Probed,
+    /// Marked dead.
     Dead,
 }
 

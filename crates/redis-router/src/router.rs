@@ -19,6 +19,10 @@ use crate::store::{Store, StoreState};
 use crate::table::Answer;
 use crate::upkeep;
 
+/// Begins a name that is looked up as it stands, without wildcards: `/www.example.tld:12-01-31` is the key
+/// `frontend:www.example.tld:12-01-31`. No host begins so.
+pub const EXACT: char = '/';
+
 /// Routes of one core. Clones share everything.
 #[derive(Clone)]
 pub struct Router {

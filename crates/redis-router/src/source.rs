@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where routes come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A Redis server.
     Redis(RedisSettings),
@@ -15,7 +15,7 @@ pub enum Source {
 }
 
 /// How to reach the Redis server.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// Its address.
     pub server: Server,

@@ -7,7 +7,7 @@ use monoio::net::TcpStream;
 
 use crate::bounds::{CLIENT_HEAD_BYTES, LINGER, LINGER_BYTES, LINGER_DRAINING};
 use crate::clock;
-use crate::context::Core;
+use crate::context::{Core, Rules};
 use crate::deadline::{Cut, Ticks};
 use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
@@ -18,11 +18,12 @@ use crate::stream;
 
 /// Serves the connection until it ends.
 pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, port: u16) {
-    let client = describe(&core, peer, port);
+    let mut rules = core.rules();
+    let mut client = describe(&rules, peer, port);
     let (read, write) = stream::split(stream, &core.connector.waits, Cut::Read);
     let messages = MessageReader::new(read, CLIENT_HEAD_BYTES, Rc::clone(&core.connector.bulk));
-    let mut reader = H1Reader::new(messages, core.client_patience);
-    let mut writer = H1Writer::new(write, core.client_patience.body);
+    let mut reader = H1Reader::new(messages, rules.client_patience);
+    let mut writer = H1Writer::new(write, rules.client_patience.body);
     // Declared last, dropped first: before the socket is closed.
     let registration = core.connections.register(writer.io.fd());
     let mut request = RequestHead::default();
@@ -36,11 +37,18 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         }
         registration.set_idle(false);
         let started = clock::now();
-        let read = reader.head(&mut request, core.limits).await;
+        if !Rc::ptr_eq(&rules, &core.rules.borrow()) {
+            rules = core.rules();
+            client = describe(&rules, peer, port);
+            reader.patience = rules.client_patience;
+            writer.patience = rules.client_patience.body;
+        }
+        let read = reader.head(&mut request, rules.limits).await;
         writer.begin(request.version);
         let downstream = Downstream { body: RequestBody::H1(&mut reader), out: ResponseOut::H1(&mut writer) };
         let ending =
-            exchange::run(&core, &client, &registration, (&request, started), read, downstream).await;
+            exchange::run((&core, &rules), &client, &registration, (&request, started), read, downstream)
+                .await;
         reader.messages.recycle(std::mem::take(&mut request.bytes));
         match ending {
             Ending::Continue => {}
@@ -53,9 +61,9 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
     linger(&mut reader, core.draining.get()).await;
 }
 
-fn describe(core: &Core, peer: SocketAddr, port: u16) -> Client {
+fn describe(rules: &Rules, peer: SocketAddr, port: u16) -> Client {
     let address = peer.ip().to_canonical();
-    let trusted = core.settings.trusted_proxies.iter().any(|network| network.contains(&address));
+    let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
     Client { address, address_text: address.to_string(), trusted, port }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct ClientPatience {
 /// Requests of one connection.
 pub(crate) struct H1Reader {
     pub(crate) messages: MessageReader,
-    patience: ClientPatience,
+    pub(crate) patience: ClientPatience,
     /// Payload bytes this body may still have; `None`: any number.
     body_left: Option<u64>,
 }
@@ -146,7 +146,7 @@ pub(crate) struct H1Writer {
     pub(crate) io: WriteHalf,
     /// Heads are encoded here. Kept from response to response.
     scratch: Vec<u8>,
-    patience: Ticks,
+    pub(crate) patience: Ticks,
     version: Version,
     framing: Length,
     pub(crate) begun: bool,
@@ -189,7 +189,14 @@ impl H1Writer {
     pub(crate) fn put_head(&mut self, outgoing: OutgoingHead<'_>) {
         (self.framing, self.begun) = (self.framing_of(outgoing.head.body), true);
         let client = (self.version, outgoing.persistence);
-        encode::response(&mut self.scratch, outgoing.head, outgoing.bytes, self.framing, client);
+        encode::response(
+            &mut self.scratch,
+            outgoing.head,
+            outgoing.bytes,
+            self.framing,
+            client,
+            outgoing.more,
+        );
     }
 
     pub(crate) fn put_payload(&mut self, payload: &[u8]) {
@@ -211,7 +218,7 @@ impl H1Writer {
             return Ok(());
         }
         let client = (self.version, outgoing.persistence);
-        encode::response(&mut self.scratch, outgoing.head, outgoing.bytes, Length::None, client);
+        encode::response(&mut self.scratch, outgoing.head, outgoing.bytes, Length::None, client, &[]);
         self.flush().await
     }
 

@@ -5,6 +5,7 @@ use super::head::{Length, Version};
 use super::headers::{Field, Name, copy_fields, is_nominated};
 use super::request::RequestHead;
 use super::response::ResponseHead;
+use crate::access_log::RequestId;
 use crate::bounds::{CHUNK_HEADROOM_BYTES, REQUEST_ID_BYTES};
 use crate::buffer::chunk_size_line;
 
@@ -26,6 +27,8 @@ pub(crate) struct Forwarding<'a> {
 /// Where the request goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination<'a> {
+    /// Bytes to take off the target's front: the segment that named an API version.
+    pub(crate) skipped: usize,
     /// Put before the target; may be empty.
     pub(crate) path_prefix: &'a str,
     /// Host for a client that sent none.
@@ -44,23 +47,29 @@ pub(crate) fn request(
     let host = request.host_value.within(bytes);
     out.extend_from_slice(request.method());
     out.push(b' ');
-    let target = request.target.within(bytes);
+    let target = &request.target.within(bytes)[to.skipped..];
     if target != b"*" {
         out.extend_from_slice(to.path_prefix.as_bytes());
     }
-    out.extend_from_slice(if target.is_empty() { b"/" } else { target });
+    if !matches!(target, [b'/', ..] | b"*") {
+        out.push(b'/');
+    }
+    out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if request.absolute {
         line(out, "Host", host);
     } else if request.host.is_empty() {
         line(out, "Host", to.authority.as_bytes());
     }
-    let keep_request_id = is_usable_id(request.request_id.within(bytes));
+    let own_request_id = match request_id(request, forwarding.request_id) {
+        RequestId::Given(_) => None,
+        RequestId::Own(id) => Some(id),
+    };
     copy_fields(out, bytes, &request.fields, request.length - 2, |field| {
         keeps(field, &request.fields, bytes, request.connection.nominates)
             && match field.known {
                 Name::Host => !request.absolute && !request.host.is_empty(),
-                Name::RequestId => keep_request_id,
+                Name::RequestId => own_request_id.is_none(),
                 known => !known.is_forwarding() || (forwarding.trusted && known != Name::ForwardedFor),
             }
     });
@@ -72,8 +81,8 @@ pub(crate) fn request(
         line(out, "Upgrade", request.upgrade.within(bytes));
     }
     forwarding_fields(out, request, forwarding, host);
-    if !keep_request_id {
-        line(out, "X-Request-Id", &hex(forwarding.request_id));
+    if let Some(id) = own_request_id {
+        line(out, "X-Request-Id", &hex(id));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -84,7 +93,12 @@ pub fn request_for_fuzzing(head: &RequestHead) -> Vec<u8> {
     let forwarding =
         Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
     let mut out = Vec::new();
-    request(&mut out, head, &forwarding, Destination { path_prefix: "", authority: "backend.test" });
+    request(
+        &mut out,
+        head,
+        &forwarding,
+        Destination { skipped: 0, path_prefix: "", authority: "backend.test" },
+    );
     out
 }
 
@@ -118,8 +132,14 @@ fn forwarding_fields(out: &mut Vec<u8>, request: &RequestHead, forwarding: &Forw
     }
 }
 
+/// The id the backend is told: the client's where it sent a usable one, else `own`.
+pub(crate) fn request_id(request: &RequestHead, own: u128) -> RequestId<'_> {
+    let given = request.request_id.within(&request.bytes);
+    if is_usable_id(given) { RequestId::Given(given) } else { RequestId::Own(own) }
+}
+
 /// 32 digits.
-fn hex(id: u128) -> [u8; 32] {
+pub(crate) fn hex(id: u128) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digits = [0; 32];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(id.to_be_bytes()) {
@@ -161,13 +181,14 @@ pub(crate) enum Persistence {
 }
 
 /// Appends the head of `response` (parsed from `bytes`) as a client of `version` gets it, its body framed by
-/// `framing`.
+/// `framing`. `more`: whole lines behind the backend's own.
 pub(crate) fn response(
     out: &mut Vec<u8>,
     response: &ResponseHead,
     bytes: &[u8],
     framing: Length,
     client: (Version, Persistence),
+    more: &[u8],
 ) {
     status_line(out, response.status, response.reason.within(bytes));
     let drop_length = response.status < 200 || response.status == 204;
@@ -192,16 +213,19 @@ pub(crate) fn response(
             line(out, "Upgrade", field.value.within(bytes));
         }
     }
+    out.extend_from_slice(more);
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the head of an answer that the proxy itself gives, up to and including the empty line.
+/// Appends the head of an answer that the proxy itself gives, up to and including the empty line. `more`: whole lines
+/// behind the others.
 pub(crate) fn own_response(
     out: &mut Vec<u8>,
     status: u16,
     fields: &[(&str, &str)],
     length: usize,
     client: (Version, Persistence),
+    more: &[u8],
 ) {
     status_line(out, status, reason(status).as_bytes());
     for (name, value) in fields {
@@ -209,6 +233,7 @@ pub(crate) fn own_response(
     }
     line(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
     persistence_line(out, client);
+    out.extend_from_slice(more);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -244,6 +269,8 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        301 => "Moved Permanently",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -274,7 +301,12 @@ mod tests {
         let mut head = RequestHead::default();
         head.parse(text.as_bytes().to_vec(), text.len(), LIMITS).unwrap();
         let mut out = Vec::new();
-        request(&mut out, &head, &forwarding, Destination { path_prefix: prefix, authority: "backend:81" });
+        request(
+            &mut out,
+            &head,
+            &forwarding,
+            Destination { skipped: 0, path_prefix: prefix, authority: "backend:81" },
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -336,7 +368,7 @@ mod tests {
         head.parse(text.as_bytes(), false, LIMITS).unwrap();
         let encode = |framing, client| {
             let mut out = Vec::new();
-            response(&mut out, &head, text.as_bytes(), framing, client);
+            response(&mut out, &head, text.as_bytes(), framing, client, b"");
             String::from_utf8(out).unwrap()
         };
         let fields = "HTTP/1.1 200 Fine\r\nDate: d\r\nSet-Cookie: a\r\nset-cookie: b\r\n";

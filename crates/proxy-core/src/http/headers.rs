@@ -32,6 +32,7 @@ pub(crate) enum Name {
     ForwardedProtocol,
     RealIp,
     RequestId,
+    Debug,
     Other,
 }
 
@@ -44,6 +45,7 @@ impl Name {
             2 if is("te") => Self::Te,
             4 if is("host") => Self::Host,
             6 if is("expect") => Self::Expect,
+            7 if is("x-debug") => Self::Debug,
             7 if is("referer") => Self::Referer,
             7 if is("trailer") => Self::Trailer,
             7 if is("upgrade") => Self::Upgrade,

@@ -28,6 +28,15 @@ pub(crate) fn normalize(value: &[u8], out: &mut String) -> Result<(), Fault> {
     push_port(port, out)
 }
 
+/// A host in look-up spelling without its port.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // The last colon of an IPv6 literal without a port stands within the brackets.
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    }
+}
+
 /// Where the bracket of an IPv6 literal closes; the inside must be an address.
 fn bracketed_end(value: &[u8]) -> Result<usize, Fault> {
     let close = value.iter().position(|&byte| byte == b']').ok_or(Fault::Host)?;

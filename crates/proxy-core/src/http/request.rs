@@ -34,6 +34,8 @@ pub struct RequestHead {
     pub(crate) user_agent: Span,
     pub(crate) forwarded_for: Span,
     pub(crate) request_id: Span,
+    /// Whether `X-Debug` asks for the `x-debug-*` fields.
+    pub(crate) asks_for_debug: bool,
 }
 
 impl RequestHead {
@@ -87,6 +89,7 @@ impl RequestHead {
             self.fields.push(Field { name: Span::of(field.name.as_bytes(), bytes), value, known });
             match known {
                 Name::Other => {}
+                Name::Debug => self.asks_for_debug = true,
                 Name::Host => (hosts, self.host_value) = (hosts + 1, value),
                 Name::ContentLength => lengths.see_content_length(field.value)?,
                 Name::TransferEncoding => lengths.see_transfer_encoding(field.value)?,
@@ -165,6 +168,12 @@ impl RequestHead {
     /// Whether sending it twice means the same as sending it once (RFC 9110 section 9.2.2).
     pub(crate) fn is_idempotent(&self) -> bool {
         matches!(self.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+    }
+
+    /// Values of the fields called `name`, which is lower-case.
+    pub(crate) fn values_of(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let is_named = |field: &&Field| field.name.within(&self.bytes).eq_ignore_ascii_case(name.as_bytes());
+        self.fields.iter().filter(is_named).map(|field| field.value.within(&self.bytes))
     }
 
     pub(crate) fn is_head(&self) -> bool {

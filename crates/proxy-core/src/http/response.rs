@@ -78,6 +78,11 @@ impl ResponseHead {
         self.body
     }
 
+    /// Whether it has a field called `name`, which is lower-case. `bytes`: what the head was parsed from.
+    pub(crate) fn has(&self, name: &str, bytes: &[u8]) -> bool {
+        self.fields.iter().any(|field| field.name.within(bytes).eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// 1xx, but for 101 which ends the talk of HTTP.
     pub(crate) fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101

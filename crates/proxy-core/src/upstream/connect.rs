@@ -1,11 +1,13 @@
 //! Opens a connection to a backend, or uses an idle one.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::net::TcpStream;
+use nix::libc;
 use redis_router::{Backend, BackendHost};
 
 use crate::buffer::BulkBuffers;
@@ -22,13 +24,13 @@ pub(crate) struct Connector {
     pub(crate) waits: Waits,
     pub(crate) bulk: Rc<BulkBuffers>,
     /// For one connection in total, and for the wait until one is free. `None`: no limit.
-    pub(crate) patience: Option<Duration>,
+    pub(crate) patience: Cell<Option<Duration>>,
 }
 
 impl Connector {
     /// A connection to `backend`; a new one where `fresh`.
     pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
-        match self.pool.lease(&backend.authority, fresh, self.patience).await {
+        match self.pool.lease(&backend.authority, fresh, self.patience.get()).await {
             Ok(Lease::Idle(leased)) => Ok(leased),
             Ok(Lease::Open(permit)) => self.open(backend, permit).await,
             Err(_) => Err(Failure::BackendBusy),
@@ -37,7 +39,7 @@ impl Connector {
 
     async fn open(&self, backend: &Backend, permit: Permit) -> Result<Leased, Failure> {
         let opening = self.connect(backend);
-        let stream = match self.patience {
+        let stream = match self.patience.get() {
             None => opening.await,
             // A connect hides its socket from the wheel; dropping it loses no bytes.
             Some(patience) => {
@@ -76,9 +78,17 @@ impl Connector {
                     return Ok(stream);
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Failure::BackendTimeout),
+                Err(error) if is_own_shortage(&error) => return Err(Failure::Shortage(error)),
                 Err(error) => failure = error,
             }
         }
         Err(Failure::BackendUnreachable(failure))
     }
+}
+
+/// No descriptor, port or memory here: not the backend's fault.
+fn is_own_shortage(error: &io::Error) -> bool {
+    const SHORTAGES: [i32; 5] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| SHORTAGES.contains(&code))
 }

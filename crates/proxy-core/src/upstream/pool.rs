@@ -17,7 +17,7 @@ pub(crate) struct Pool {
     idle: Rc<Cell<usize>>,
     /// Seconds, moved on by [`Pool::sweep`].
     now: Cell<u64>,
-    max_per_backend: usize,
+    max_per_backend: Rc<Cell<usize>>,
 }
 
 /// One backend's connections.
@@ -25,7 +25,7 @@ struct Connections {
     idle: RefCell<VecDeque<Idle>>,
     /// In use or idle.
     open: Cell<usize>,
-    max: usize,
+    max: Rc<Cell<usize>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     idle_total: Rc<Cell<usize>>,
 }
@@ -76,8 +76,20 @@ impl Pool {
             backends: RefCell::default(),
             idle: Rc::default(),
             now: Cell::new(0),
-            max_per_backend: max_per_backend.max(1),
+            max_per_backend: Rc::new(Cell::new(max_per_backend.max(1))),
         }
+    }
+
+    /// Has each backend get at most so many connections, at least one, from now on. Those that are too many end when
+    /// they become idle.
+    pub(crate) fn set_max_per_backend(&self, max: usize) {
+        self.max_per_backend.set(max.max(1));
+    }
+
+    /// Requests under way on connections to the backend `authority`.
+    pub(crate) fn in_use(&self, authority: &str) -> usize {
+        let backends = self.backends.borrow();
+        backends.get(authority).map_or(0, |known| known.open.get() - known.idle.borrow().len())
     }
 
     /// A connection to the backend `authority`, an idle one unless `fresh`. Waits up to `patience` for a place.
@@ -113,7 +125,7 @@ impl Pool {
         let connections = Rc::new(Connections {
             idle: RefCell::default(),
             open: Cell::new(0),
-            max: self.max_per_backend,
+            max: Rc::clone(&self.max_per_backend),
             waiters: RefCell::default(),
             idle_total: Rc::clone(&self.idle),
         });
@@ -125,7 +137,8 @@ impl Pool {
     pub(crate) fn put(&self, mut leased: Leased) {
         leased.upstream.reused = true;
         let connections = Rc::clone(&leased.permit.0);
-        if self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
+        let too_many = connections.open.get() > connections.max.get();
+        if too_many || self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
             return;
         }
         self.idle.set(self.idle.get() + 1);
@@ -158,7 +171,7 @@ impl Connections {
                 return Some(Lease::Idle(leased));
             }
         }
-        if self.open.get() >= self.max {
+        if self.open.get() >= self.max.get() {
             return None;
         }
         self.open.set(self.open.get() + 1);
@@ -179,7 +192,7 @@ impl Connections {
 
     /// The newest idle connection. Where a fresh one is wanted: only to make room for it.
     fn pop_idle(&self, fresh: bool) -> Option<Leased> {
-        if fresh && self.open.get() < self.max {
+        if fresh && self.open.get() < self.max.get() {
             return None;
         }
         let popped = self.idle.borrow_mut().pop_back()?;
