@@ -103,7 +103,9 @@ fn fewer_requests_under_way_come_first() {
     let idle = mortal("idle");
     let scene = Scene::with(balance("leastRequests"), &[&busy.url()]);
     let mut held: Vec<Client> = (0..20).map(|_| scene.connect()).collect();
-    held.iter_mut().for_each(|client| drop(client.send(get("/hold"))));
+    for client in &mut held {
+        client.send(get("/hold"));
+    }
     busy.wait_for_requests(20);
     scene.redis.route(SITE, &["site", &busy.url(), &idle.url()]);
     ask_until_reached(&scene.proxy, &idle, &get("/"));

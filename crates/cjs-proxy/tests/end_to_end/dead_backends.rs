@@ -309,7 +309,7 @@ fn what_others_put_on_the_channel_or_under_the_keys_does_no_harm() {
         format!("site.example;{url};99999999999999999999;2"),
         format!("site.example;{url};7;8"),
         format!("site.example;{url};zero;two"),
-        format!("site.example;http://elsewhere/;0;2"),
+        "site.example;http://elsewhere/;0;2".into(),
         format!("site.example;{long};0;2"),
         long,
     ] {

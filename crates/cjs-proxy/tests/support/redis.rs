@@ -43,7 +43,22 @@ impl Redis {
 
     /// Starts it on the port it has had all along.
     pub(crate) fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    /// As `run`, with more options for this one time.
+    pub(crate) fn run_with(&mut self, more: &[&str]) {
+        let usual = self.options.len();
+        self.options.extend(more.iter().map(|option| (*option).to_owned()));
         self.child = Some(wait::until_some("redis-server on its old port", || self.try_start()));
+        self.options.truncate(usual);
+    }
+
+    /// Changes what it holds while nobody else reaches it. It does not run before and after.
+    pub(crate) fn while_unreachable(&mut self, change: impl FnOnce(&Self)) {
+        self.run_with(&["--port", "0"]);
+        change(self);
+        self.kill();
     }
 
     /// `None`: somebody else took the port in the meantime.
@@ -76,11 +91,20 @@ impl Redis {
 
     /// Where others open connections of their own.
     pub(crate) fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
+        let query = password.map(|password| format!("?pass={password}")).unwrap_or_default();
+        format!("redis+unix://{}{query}", self.socket().display())
     }
 
     fn connection(&self) -> Option<Connection> {
         redis::Client::open(self.url()).unwrap().get_connection().ok()
+    }
+
+    /// Asks for another password from now on; the server must have one already.
+    pub(crate) fn set_password(&mut self, password: &str) {
+        self.command(&format!("CONFIG SET requirepass {password}"));
+        let at = self.options.iter().position(|option| option == "--requirepass").unwrap();
+        password.clone_into(&mut self.options[at + 1]);
     }
 
     /// Runs a command written as on the command line.
@@ -91,11 +115,7 @@ impl Redis {
     /// What a command written as on the command line answers.
     pub(crate) fn query<T: FromRedisValue>(&self, line: &str) -> T {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
         let mut connection = self.connection().unwrap();
-        if let Some(password) = password {
-            redis::cmd("AUTH").arg(password).exec(&mut connection).unwrap();
-        }
         let (select, words) = match words.as_slice() {
             ["-n", db, rest @ ..] => (*db, rest),
             rest => ("0", rest),

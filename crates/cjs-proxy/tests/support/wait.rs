@@ -24,13 +24,6 @@ pub(crate) fn until(what: &str, mut check: impl FnMut() -> bool) {
     until_some(what, || check().then_some(()));
 }
 
-/// Looks again and again until `check` holds; how long that took.
-pub(crate) fn timed(what: &str, check: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    until(what, check);
-    begun.elapsed()
-}
-
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
