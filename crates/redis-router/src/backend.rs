@@ -59,6 +59,23 @@ impl Backend {
     }
 }
 
+/// Whether two texts name the same backend, one of them maybe as Node's `url` prints it, which Hipache announces: scheme
+/// and host in lower case, a slash where there is no path.
+pub(crate) fn is_same_url(one: &str, other: &str) -> bool {
+    let (Some(first), Some(second)) = (split_for_comparison(one), split_for_comparison(other)) else {
+        return one == other;
+    };
+    one == other || (first.0.eq_ignore_ascii_case(second.0) && first.1 == second.1)
+}
+
+/// Scheme with host, and what follows but for the slash in front.
+fn split_for_comparison(url: &str) -> Option<(&str, &str)> {
+    let host = url.find("://")? + 3;
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |end| host + end);
+    let rest = &url[end..];
+    Some((&url[..end], rest.strip_prefix('/').unwrap_or(rest)))
+}
+
 const FORM: &str = "accepted: [http:// or https://]host[:port][/prefix][#weight=3&drain&insecure]";
 
 fn read(url: &str, index: usize) -> Result<Backend, String> {

@@ -23,6 +23,9 @@ pub const PARENTS_MAX: usize = 5;
 /// Keys looked up for one host: with port, without, the wildcards, `*`.
 pub const CANDIDATES_MAX: usize = PARENTS_MAX + 3;
 
+/// Redis keys one row depends on: the lists and options of its candidates, and two dead sets.
+pub const ROW_KEYS_MAX: usize = 2 * CANDIDATES_MAX + 2;
+
 /// Hosts whose rows are being read at once on one core; their commands are what the send buffer can hold.
 pub const READS_MAX: usize = 4_096;
 
@@ -71,6 +74,31 @@ pub const SWEEP_MAX: usize = 64;
 /// Distinct complaints about the store's content that are logged; one more line says that no further ones are.
 pub const COMPLAINTS_MAX: usize = 1_024;
 
+/// How long a backend counts as dead where nothing else is set, as in Hipache.
+pub const DEAD_TTL: Duration = Duration::from_secs(30);
+
+/// Dead marks one core remembers, over all frontends: some 10 MB. A backend beyond them is not avoided.
+pub const MARKS_MAX: usize = 65_536;
+
+/// Marks that are over are not looked for below this many.
+pub const MARKS_SWEEP_MIN: usize = 1_024;
+
+/// Milliseconds an unproven backend is remembered that nobody asks; then it counts as live.
+pub const UNPROVEN_KEPT_MS: u64 = 600_000;
+
+/// Least time between two announcements of the same death by one core: many requests fail on it at once.
+pub const ANNOUNCE_PAUSE_MS: u64 = 1_000;
+
+/// Announcements of deaths under way on one core; one more stays local.
+pub const ANNOUNCEMENTS_MAX: usize = 1_024;
+
+/// An announcement that the store refused is logged at most this often.
+pub const REFUSAL_PAUSE_MS: u64 = 60_000;
+
+/// Age up to which the sign of an external health checker counts, as in Hipache: it is renewed each 10 s.
+pub const CHECKER_AGE_MAX_MS: u64 = 30_000;
+
+const _: () = assert!(MARKS_MAX >= BACKENDS_MAX);
 const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);
 const _: () = assert!(REPLY_BYTES_MAX >= 4 * BACKENDS_MAX * URL_BYTES_MAX);
 const _: () = assert!(POLLED_AGE.as_millis() as u64 > TICK_MS);

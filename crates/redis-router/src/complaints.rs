@@ -9,6 +9,14 @@ use log::warn;
 use crate::bounds::COMPLAINTS_MAX;
 use crate::frontend::Frontend;
 
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    List,
+    Hash,
+    Set,
+}
+
 #[derive(Default)]
 pub(crate) struct Complaints {
     said: RefCell<HashSet<u64, foldhash::fast::RandomState>>,
@@ -26,12 +34,23 @@ impl Complaints {
         }
     }
 
-    /// A key that holds no list.
-    pub(crate) fn wrong_type(&self, key: &str) {
+    /// A key that holds something else than it has to.
+    pub(crate) fn wrong_type(&self, key: &str, kind: Kind) {
         if self.is_new(&(key, "wrong type")) {
-            warn!(
-                "key {key:?} holds no list and counts as absent; accepted: RPUSH key identifier http://backend:port ..."
-            );
+            let (kind, accepted) = match kind {
+                Kind::List => ("list", "RPUSH key identifier http://backend:port ..."),
+                Kind::Hash => ("hash", "HSET key balance random ..."),
+                Kind::Set => ("set", "SADD key index ..."),
+            };
+            warn!("key {key:?} holds no {kind} and counts as absent; accepted: {accepted}");
+        }
+    }
+
+    /// A field of the hash `key` that is not used.
+    pub(crate) fn invalid_option(&self, key: &str, field: &str, reason: &str) {
+        if self.is_new(&(key, field, reason)) {
+            let field: String = field.chars().take(100).collect();
+            warn!("key {key:?}: option {field:?} is not used: {reason}");
         }
     }
 

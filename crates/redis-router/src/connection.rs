@@ -148,9 +148,12 @@ impl Connection {
     }
 
     fn deliver(&self, value: Value, on_push: &impl Fn(PushKind, &[Value])) {
-        if let Value::Push { kind, data } = value {
-            return on_push(kind, &data);
-        }
+        let value = match value {
+            // In RESP3 the answer to SUBSCRIBE is a push, in the place of a reply.
+            Value::Push { kind: PushKind::Subscribe, .. } => Value::Okay,
+            Value::Push { kind, data } => return on_push(kind, &data),
+            value => value,
+        };
         let mut waiters = self.waiters.borrow_mut();
         let Some(first) = waiters.front_mut() else {
             drop(waiters);

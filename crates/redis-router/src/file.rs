@@ -1,4 +1,5 @@
-//! Routes from a JSON text instead of Redis: `{"www.example.tld": ["app", "http://10.0.0.1:8080"]}`.
+//! Routes from a JSON text instead of Redis: `{"www.example.tld": ["app", "http://10.0.0.1:8080"]}`, and their options:
+//! `{"options:www.example.tld": {"sticky": "cookie"}}`.
 //! Here a mistake is an error, since whoever wrote the file is there to mend it.
 
 use std::borrow::Cow;
@@ -9,8 +10,9 @@ use std::rc::Rc;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::bounds::{BACKENDS_MAX, HOST_BYTES_MAX, PARENTS_MAX};
+use crate::deaths::Deaths;
 use crate::frontend::Frontend;
-use crate::keys::{Candidate, candidates};
+use crate::keys::{Candidate, candidates, exact_name};
 use crate::options::Options;
 use crate::route::Route;
 
@@ -18,11 +20,13 @@ use crate::route::Route;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     frontends: BTreeMap<String, Frontend>,
+    options: BTreeMap<String, Options>,
 }
 
 impl Table {
     /// Reads a JSON object: key = host, `host:port`, `*.parent` or `*`, with or without `frontend:` before it;
-    /// value = list of the identifier and the backend URLs, as in Redis.
+    /// value = list of the identifier and the backend URLs, as in Redis. With `options:` before the host: an object of
+    /// options.
     ///
     /// # Errors
     /// Names the key, what is wrong and the accepted form.
@@ -32,19 +36,30 @@ impl Table {
         json.end().map_err(TableError::NotATable)?;
         let mut table = Table::default();
         for (written, value) in entries {
-            let key = written.strip_prefix("frontend:").unwrap_or(&written);
-            check_key(key).map_err(|problem| TableError::Key { key: written.clone(), problem })?;
-            let list = read_list(&written, &value)?;
-            let frontend = Frontend::from_list(key, &list);
-            if let Some(invalid) = frontend.invalid.first() {
-                let (url, reason) = (invalid.url.to_string(), invalid.reason.clone());
-                return Err(TableError::Backend { key: written, url, reason });
-            }
-            if table.frontends.insert(key.into(), frontend).is_some() {
-                return Err(TableError::Key { key: written, problem: "it stands twice in the table" });
-            }
+            table.take(&written, &value)?;
         }
         Ok(table)
+    }
+
+    fn take(&mut self, written: &str, value: &serde_json::Value) -> Result<(), TableError> {
+        let fail = |problem| TableError::Key { key: written.into(), problem };
+        let is_new = if let Some(key) = options_host(written) {
+            check_key(key).map_err(fail)?;
+            self.options.insert(key.into(), read_options(written, value)?).is_none()
+        } else {
+            let key = written.strip_prefix("frontend:").unwrap_or(written);
+            check_key(key).map_err(fail)?;
+            self.frontends.insert(key.into(), read_frontend(written, key, value)?).is_none()
+        };
+        if is_new { Ok(()) } else { Err(fail("it stands twice in the table")) }
+    }
+
+    fn frontend(&self, candidate: Candidate<'_>) -> Option<&Frontend> {
+        self.frontends.get(&candidate.to_string())
+    }
+
+    fn options(&self, candidate: Candidate<'_>) -> Option<&Options> {
+        self.options.get(&candidate.to_string())
     }
 
     /// Frontends in the table.
@@ -77,6 +92,13 @@ pub enum TableError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Options that are not known, or no object of texts.
+    Options {
+        /// Key of the options.
+        key: String,
+        /// What is wrong with them and what is accepted.
+        problem: String,
+    },
     /// An element that is no backend URL.
     Backend {
         /// Key of the list.
@@ -103,6 +125,7 @@ impl fmt::Display for TableError {
             TableError::List { key, problem } => {
                 write!(f, "key {key:?}: {problem}; accepted: [\"identifier\", \"http://backend:port\", ...]")
             }
+            TableError::Options { key, problem } => write!(f, "key {key:?}: {problem}"),
             TableError::Backend { key, url, reason } => write!(f, "key {key:?}: backend {url:?}: {reason}"),
         }
     }
@@ -117,36 +140,61 @@ impl std::error::Error for TableError {
     }
 }
 
-/// One core's view of a table: look-ups allocate nothing and hand out the same `Rc` each time.
+/// One core's view of a table: look-ups allocate nothing and hand out the same `Rc` each time. What a host finds is told
+/// by the first of its candidates that has a list or options: those after it are the same for every such host.
 #[derive(Debug, Default)]
 pub(crate) struct CoreTable {
-    exact: HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>,
-    wildcards: HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>,
+    exact: Routes,
+    wildcards: Routes,
     any: Option<Rc<Route>>,
+    /// By their own key, with their own options.
+    alone: Routes,
 }
 
+type Routes = HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>;
+
 impl CoreTable {
-    pub(crate) fn new(table: &Table) -> CoreTable {
+    pub(crate) fn new(table: &Table, deaths: &Rc<Deaths>) -> CoreTable {
         let mut core = CoreTable::default();
+        let frontends: HashMap<&str, Rc<Frontend>> =
+            table.frontends.iter().map(|(key, frontend)| (key.as_str(), Rc::new(frontend.clone()))).collect();
+        let route = |frontend: &Frontend, options: Option<&Options>| {
+            let frontend = frontends[&*frontend.key].clone();
+            Rc::new(Route::new(frontend, options.cloned().unwrap_or_default(), None, deaths.clone()))
+        };
         for (key, frontend) in &table.frontends {
-            let frontend = Rc::new(frontend.clone());
-            let frontend = Rc::new(Route { frontend, options: Options::default() });
+            core.alone.insert(key.as_str().into(), route(frontend, table.options.get(key)));
+        }
+        for key in table.frontends.keys().chain(table.options.keys()) {
+            let Some(frontend) = candidates(key).find_map(|candidate| table.frontend(candidate)) else {
+                continue;
+            };
+            let route = route(frontend, candidates(key).find_map(|candidate| table.options(candidate)));
             match key.strip_prefix("*.") {
-                Some(parent) => drop(core.wildcards.insert(parent.into(), frontend)),
-                None if key == "*" => core.any = Some(frontend),
-                None => drop(core.exact.insert(key.as_str().into(), frontend)),
+                Some(parent) => drop(core.wildcards.insert(parent.into(), route)),
+                None if key == "*" => core.any = Some(route),
+                None => drop(core.exact.insert(key.as_str().into(), route)),
             }
         }
         core
     }
 
-    pub(crate) fn find(&self, host: &str) -> Option<&Rc<Route>> {
-        candidates(host).find_map(|candidate| match candidate {
+    pub(crate) fn find(&self, host: &str) -> Option<Rc<Route>> {
+        if let Some(name) = exact_name(host) {
+            return self.alone.get(name).cloned();
+        }
+        let found = candidates(host).find_map(|candidate| match candidate {
             Candidate::Exact(name) => self.exact.get(name),
             Candidate::Wildcard(parent) => self.wildcards.get(parent),
             Candidate::Any => self.any.as_ref(),
-        })
+        });
+        found.cloned()
     }
+}
+
+/// The host whose options `key` holds; `options:80` is port 80 of the host `options`.
+fn options_host(key: &str) -> Option<&str> {
+    key.strip_prefix("options:").filter(|host| host.parse::<u16>().is_err())
 }
 
 fn check_key(key: &str) -> Result<(), &'static str> {
@@ -173,6 +221,33 @@ fn check_key(key: &str) -> Result<(), &'static str> {
         return Err("a wildcard has one to five labels and no port");
     }
     Ok(())
+}
+
+fn read_frontend(written: &str, key: &str, value: &serde_json::Value) -> Result<Frontend, TableError> {
+    let frontend = Frontend::from_list(key, &read_list(written, value)?);
+    match frontend.invalid.first() {
+        None => Ok(frontend),
+        Some(invalid) => {
+            let (url, reason) = (invalid.url.to_string(), invalid.reason.clone());
+            Err(TableError::Backend { key: written.into(), url, reason })
+        }
+    }
+}
+
+fn read_options(key: &str, value: &serde_json::Value) -> Result<Options, TableError> {
+    let fail = |problem: String| TableError::Options { key: key.into(), problem };
+    let accepted = "accepted: {\"balance\": \"random\", \"sticky\": \"cookie\", \"httpsRedirect\": true}";
+    let fields = value.as_object().ok_or_else(|| fail(format!("its value is no object; {accepted}")))?;
+    let mut options = Options::default();
+    for (field, value) in fields {
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Bool(flag) => flag.to_string(),
+            _ => return Err(fail(format!("option {field:?} is no text; {accepted}"))),
+        };
+        options.take(field, &value).map_err(|reason| fail(format!("option {field:?}: {reason}")))?;
+    }
+    Ok(options)
 }
 
 fn read_list<'a>(key: &str, value: &'a serde_json::Value) -> Result<Vec<Cow<'a, [u8]>>, TableError> {
@@ -212,13 +287,21 @@ impl<'de> Visitor<'de> for Entries {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::{CoreTable, Table};
+    use crate::clock::Clock;
+    use crate::deaths::Deaths;
+
+    fn core(text: &str) -> CoreTable {
+        CoreTable::new(&Table::parse(text).unwrap(), &Rc::new(Deaths::new(Rc::new(Clock::new()))))
+    }
 
     #[test]
     fn looks_up_like_redis() {
         let text = r#"{"www.example.tld": ["www", "http://10.0.0.1"], "frontend:*.example.tld": ["any", "10.0.0.2"],
             "www.example.tld:81": ["port", "10.0.0.3"], "*": ["rest"], "[::1]": ["six", "[::1]:80"]}"#;
-        let core = CoreTable::new(&Table::parse(text).unwrap());
+        let core = core(text);
         let table = [
             ("www.example.tld", "www"),
             ("www.example.tld:80", "www"),
@@ -229,9 +312,42 @@ mod tests {
             ("", "rest"),
         ];
         for (host, identifier) in table {
-            assert_eq!(core.find(host).map(|found| &*found.frontend.identifier), Some(identifier), "{host}");
+            let found = core.find(host).unwrap();
+            assert_eq!(&*found.frontend.identifier, identifier, "{host}");
         }
-        assert!(CoreTable::new(&Table::parse("{}").unwrap()).find("a").is_none());
+        assert!(self::core("{}").find("a").is_none());
+    }
+
+    #[test]
+    fn options_are_looked_up_apart_from_lists() {
+        let text = r#"{"*": ["any"], "a.tld": ["a"], "a.tld:1-2-3": ["version"], "*.only.tld": ["only"],
+            "options:*.tld": {"sticky": "cookie"}, "options:b.a.tld": {"balance": "random", "httpsRedirect": true},
+            "options:a.tld:1-2-3": {}, "options:none": {}, "options:80": ["port"]}"#;
+        let core = core(text);
+        let table = [
+            ("a.tld", ("a", true, false)),
+            ("b.a.tld:81", ("any", false, true)),
+            ("c.tld", ("any", true, false)),
+            ("x.only.tld", ("only", true, false)),
+            ("other", ("any", false, false)),
+            ("/a.tld", ("a", false, false)),
+            ("/a.tld:1-2-3", ("version", false, false)),
+            ("/*", ("any", false, false)),
+            ("options:80", ("port", false, false)),
+        ];
+        for (host, expected) in table {
+            let found = core.find(host).unwrap();
+            let options = &found.options;
+            assert_eq!(
+                (&*found.frontend.identifier, options.sticky, options.https_redirect),
+                expected,
+                "{host}"
+            );
+            assert!(Rc::ptr_eq(&found, &core.find(host).unwrap()));
+        }
+        for host in ["/c.tld", "/b.a.tld", "/", "/none"] {
+            assert!(core.find(host).is_none(), "{host}");
+        }
     }
 
     #[test]
@@ -252,6 +368,12 @@ mod tests {
             (r#"{"a": ["i", 1]}"#, "element 1 is no text"),
             (r#"{"a": ["i", ["h"]]}"#, "element 1 is no text"),
             (r#"{"a": ["i", "ftp://h"]}"#, "unknown scheme"),
+            (r#"{"options:a": ["i"]}"#, "no object"),
+            (r#"{"options:a": {"sticky": 1}}"#, "no text"),
+            (r#"{"options:a": {"sticky": "ip"}}"#, "none of its values"),
+            (r#"{"options:a": {"color": "red"}}"#, "unknown option"),
+            (r#"{"options:A": {}}"#, "lower case"),
+            (r#"{"options:a": {}, "options:a": {}}"#, "twice"),
             (r#"{"a": ["i"], "a": ["j"]}"#, "twice"),
             (r#"{"a": ["i"], "frontend:a": ["j"]}"#, "twice"),
             (r#"{"A.tld": ["i"]}"#, "lower case"),

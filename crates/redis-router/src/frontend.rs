@@ -14,6 +14,8 @@ pub struct Frontend {
     pub backends: Vec<Backend>,
     /// Elements that are no backend URL.
     pub invalid: Vec<InvalidBackend>,
+    /// Elements behind the identifier, valid or not; at most `BACKENDS_MAX` and one.
+    pub listed: usize,
 }
 
 impl Frontend {
@@ -28,6 +30,7 @@ impl Frontend {
             identifier: identifier.into(),
             backends: Vec::with_capacity(elements.len().min(BACKENDS_MAX)),
             invalid: Vec::new(),
+            listed: elements.len(),
         };
         for (index, element) in elements.enumerate() {
             let url = String::from_utf8_lossy(element);
@@ -44,6 +47,12 @@ impl Frontend {
             }
         }
         frontend
+    }
+
+    /// URL of the valid backend at `index`.
+    pub(crate) fn url_at(&self, index: usize) -> Option<&str> {
+        let place = self.backends.binary_search_by_key(&index, |backend| backend.index).ok()?;
+        Some(&self.backends[place].url)
     }
 }
 
@@ -72,7 +81,9 @@ mod tests {
             frontend.backends.iter().map(|one| (one.index, &*one.authority, one.weight)).collect();
         assert_eq!(backends, [(0, "10.0.0.1:80", 1), (2, "10.0.0.2:80", 2)]);
         assert_eq!(frontend.invalid.len(), 1);
-        assert_eq!(&*frontend.invalid[0].url, "ftp://x");
+        assert_eq!((&*frontend.invalid[0].url, frontend.listed), ("ftp://x", 3));
+        let urls: Vec<_> = (0..4).map(|index| frontend.url_at(index)).collect();
+        assert_eq!(urls, [Some("http://10.0.0.1:80"), None, Some("10.0.0.2#weight=2"), None]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use redis::{Cmd, ServerError, Value, cmd};
 
 use crate::bounds::PING_WAIT;
 use crate::connection::{Connection, Lost, Pipeline};
+use crate::keys::Prefixes;
+use crate::message::CHANNEL;
 use crate::source::RedisSettings;
 
 /// What a connection is good for.
@@ -15,43 +17,71 @@ pub(crate) enum Mode {
     Polling { why: String },
 }
 
-/// Greets the server and asks for pushes of every key that begins with one of `prefixes`; none may be the beginning of
-/// another (Redis refuses the whole command).
+/// What the server granted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) mode: Mode,
+    /// Why deaths that others announce are not heard; `None`: they are.
+    pub(crate) deaf: Option<String>,
+}
+
+/// Greets the server, asks for pushes of every key behind `prefixes`, and for what is announced of deaths.
 ///
 /// # Errors
 /// What the server said and what mends it; `Lost` comes out as the connection's own reason.
 pub(crate) async fn greet(
     connection: &Connection,
     settings: &RedisSettings,
-    prefixes: &[String],
-) -> Result<Mode, String> {
+    prefixes: &Prefixes,
+) -> Result<Granted, String> {
     let refused = hello(connection, settings).await?;
     let tracks = refused.is_none();
     let mut pipeline = Pipeline::default();
     pipeline.push(cmd("SELECT").arg(settings.db));
-    for prefix in prefixes {
-        pipeline.push(cmd("LRANGE").arg(format!("{prefix}*")).arg(0).arg(0));
-        pipeline.push(cmd("PTTL").arg(format!("{prefix}*")));
-    }
+    pipeline.push(cmd("LRANGE").arg(format!("{}*", prefixes.lists)).arg(0).arg(0));
+    pipeline.push(cmd("SMEMBERS").arg(format!("{}*", prefixes.dead)));
+    pipeline.push(cmd("HGETALL").arg(format!("{}*", prefixes.options)));
+    pipeline.push(cmd("PTTL").arg(format!("{}*", prefixes.lists)));
     if tracks {
         pipeline.push(&tracking(prefixes));
         pipeline.push(&swap_count());
+        pipeline.push(cmd("SUBSCRIBE").arg(CHANNEL));
     }
     let mut replies = call(connection, pipeline).await?.into_iter();
-    let probes = replies.by_ref().take(1 + 2 * prefixes.len());
+    let probes = replies.by_ref().take(5);
     if let Some(error) = probes.filter_map(server_error).find(|error| error.code() != "WRONGTYPE") {
         return Err(explain(&error, settings));
     }
     if let Some(why) = refused {
-        return Ok(Mode::Polling { why });
+        return Ok(Granted { deaf: Some(why.clone()), mode: Mode::Polling { why } });
     }
-    match replies.next() {
-        Some(Value::Okay) => {
-            Ok(Mode::Tracking { swaps: replies.next().and_then(|reply| read_swap_count(&reply)) })
-        }
-        Some(Value::ServerError(error)) => Ok(Mode::Polling { why: text_of(&error) }),
-        _ => Ok(Mode::Polling { why: "CLIENT TRACKING was not acknowledged".into() }),
+    let (tracked, swaps) = (replies.next(), replies.next().and_then(|reply| read_swap_count(&reply)));
+    let mode = match refusal(tracked, "CLIENT TRACKING") {
+        None => Mode::Tracking { swaps },
+        Some(why) => Mode::Polling { why },
+    };
+    Ok(Granted { mode, deaf: refusal(replies.next(), "SUBSCRIBE") })
+}
+
+/// Why `command` was not granted.
+fn refusal(reply: Option<Value>, command: &str) -> Option<String> {
+    match reply {
+        Some(Value::Okay) => None,
+        Some(Value::ServerError(error)) => Some(text_of(&error)),
+        _ => Some(format!("{command} was not acknowledged")),
     }
+}
+
+/// Where hipache-hchecker shows that it is at work; it knows no prefix.
+pub(crate) const CHECKER_KEY: &str = "hchecker_ping";
+
+/// Milliseconds since the checker's sign, by the server's own clock; `None` where there is none. `ping` answers GET of
+/// `CHECKER_KEY` (Unix seconds, as text), `time` answers TIME.
+pub(crate) fn read_checker_age(ping: &Value, time: &Value) -> Option<u64> {
+    let (Value::BulkString(ping), Value::Array(time)) = (ping, time) else { return None };
+    let Some(Value::BulkString(now)) = time.first() else { return None };
+    let seconds = |bytes: &[u8]| str::from_utf8(bytes).ok()?.trim().parse::<u64>().ok();
+    Some(seconds(now)?.saturating_sub(seconds(ping)?).saturating_mul(1_000))
 }
 
 /// Asks how often SWAPDB was called.
@@ -114,10 +144,10 @@ async fn authenticate(connection: &Connection, settings: &RedisSettings) -> Resu
     }
 }
 
-fn tracking(prefixes: &[String]) -> Cmd {
+fn tracking(prefixes: &Prefixes) -> Cmd {
     let mut tracking = cmd("CLIENT");
     tracking.arg("TRACKING").arg("ON").arg("BCAST");
-    for prefix in prefixes {
+    for prefix in [&prefixes.lists, &prefixes.dead, &prefixes.options] {
         tracking.arg("PREFIX").arg(prefix);
     }
     tracking
@@ -148,7 +178,8 @@ fn explain(error: &ServerError, settings: &RedisSettings) -> String {
         "WRONGPASS" => format!("{said}; redis.username or redis.password is wrong"),
         "NOPERM" => {
             let (user, prefix) = (settings.username.as_deref().unwrap_or("default"), &settings.prefix);
-            format!("{said}; allow it: ACL SETUSER {user} ~{prefix}* +@read +@connection +info")
+            let deaths = format!("~{CHECKER_KEY} &{CHANNEL} +@pubsub +time +multi +exec +sadd +expire");
+            format!("{said}; allow it: ACL SETUSER {user} ~{prefix}* +@read +@connection +info {deaths}")
         }
         "LOADING" => format!("{said}; routes are read once it has loaded its data"),
         "DENIED" => format!("{said}; give the server a password or turn its protected mode off"),
@@ -160,7 +191,25 @@ fn explain(error: &ServerError, settings: &RedisSettings) -> String {
 mod tests {
     use redis::Value;
 
-    use super::{read_swap_count, server_error, text_of};
+    use super::{read_checker_age, read_swap_count, server_error, text_of};
+
+    #[test]
+    fn age_of_the_checkers_sign() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let time = Value::Array(vec![text("1700000030"), text("999999")]);
+        for (sign, age) in [
+            (text("1700000000"), Some(30_000)),
+            (text("1699990030"), Some(10_000_000)),
+            (text("1700000031"), Some(0)),
+            (text("soon"), None),
+            (text("-1"), None),
+            (Value::Nil, None),
+        ] {
+            assert_eq!(read_checker_age(&sign, &time), age, "{sign:?}");
+        }
+        assert_eq!(read_checker_age(&text("1700000000"), &Value::Nil), None);
+        assert_eq!(read_checker_age(&text("1700000000"), &Value::Array(vec![])), None);
+    }
 
     #[test]
     fn quoted_arguments_are_left_out() {

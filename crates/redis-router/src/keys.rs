@@ -7,6 +7,10 @@ use std::net::Ipv4Addr;
 
 use crate::bounds::PARENTS_MAX;
 
+/// Begins a name that is looked up as it stands, without wildcards: `/www.example.tld:12-01-31` is the key
+/// `frontend:www.example.tld:12-01-31`. No host begins so.
+pub const EXACT: char = '/';
+
 /// One key to look for, without prefix and `frontend:`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Candidate<'a> {
@@ -30,17 +34,45 @@ impl std::fmt::Display for Candidate<'_> {
 
 /// The candidates of `host`, at most `CANDIDATES_MAX`. `host`: lower-case `name` or `name:port`, no trailing dot, IPv6 in
 /// brackets; empty (no Host at all) is looked for as `*` alone.
+///
+/// A host that begins with [`EXACT`] has one candidate: what stands behind it.
 pub(crate) fn candidates(host: &str) -> impl Iterator<Item = Candidate<'_>> {
-    let name = without_port(host);
-    let with_port = (name.len() < host.len()).then_some(host);
+    let whole = exact_name(host);
+    let name = whole.unwrap_or_else(|| without_port(host));
+    let with_port = (whole.is_none() && name.len() < host.len()).then_some(host);
     let bare = (!name.is_empty()).then_some(name);
     let exact = with_port.into_iter().chain(bare).map(Candidate::Exact);
-    exact.chain(parents(name).map(Candidate::Wildcard)).chain([Candidate::Any])
+    let name = if whole.is_none() { name } else { "" };
+    let any = whole.is_none().then_some(Candidate::Any);
+    exact.chain(parents(name).map(Candidate::Wildcard)).chain(any)
 }
 
-/// What stands before every list key: what is followed in Redis, and what `candidates` are put behind.
-pub(crate) fn list_prefix(prefix: &str) -> String {
-    format!("{prefix}frontend:")
+/// The key that a host beginning with [`EXACT`] asks for, without wildcards; `None` for any other host.
+pub(crate) fn exact_name(host: &str) -> Option<&str> {
+    host.strip_prefix(EXACT)
+}
+
+/// What Hipache names the dead set of `host`, whatever key its list stands under: the host without its port.
+pub(crate) fn dead_name(host: &str) -> &str {
+    exact_name(host).unwrap_or_else(|| without_port(host))
+}
+
+/// What stands before the keys of each kind: it is followed in Redis. None is the beginning of another.
+pub(crate) struct Prefixes {
+    /// Before a candidate: its list.
+    pub(crate) lists: String,
+    /// Before a candidate: its options.
+    pub(crate) options: String,
+    /// Before a candidate or a host: indexes of dead backends.
+    pub(crate) dead: String,
+}
+
+impl Prefixes {
+    /// `prefix` stands before all of them.
+    pub(crate) fn new(prefix: &str) -> Prefixes {
+        let under = |kind: &str| format!("{prefix}{kind}:");
+        Prefixes { lists: under("frontend"), options: under("options"), dead: under("dead") }
+    }
 }
 
 fn without_port(host: &str) -> &str {
@@ -62,7 +94,7 @@ fn parents(name: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{candidates, list_prefix};
+    use super::{Prefixes, candidates, dead_name};
     use crate::bounds::CANDIDATES_MAX;
 
     #[test]
@@ -86,6 +118,9 @@ mod tests {
             ("[::1]:443", &["[::1]:443", "[::1]", "*"]),
             ("[::ffff:10.0.0.1]", &["[::ffff:10.0.0.1]", "*"]),
             ("1.2.3", &["1.2.3", "*.2.3", "*.3", "*"]),
+            ("/www.example.tld:12-01-31", &["www.example.tld:12-01-31"]),
+            ("/*.tld", &["*.tld"]),
+            ("/", &[]),
             (
                 "a.b.c.d.e.f.g.h:1",
                 &[
@@ -108,8 +143,18 @@ mod tests {
     }
 
     #[test]
+    fn dead_sets_are_named_without_port() {
+        for (host, name) in
+            [("a.tld:80", "a.tld"), ("a.tld", "a.tld"), ("[::1]:80", "[::1]"), ("/a:1-1-1", "a:1-1-1")]
+        {
+            assert_eq!(dead_name(host), name);
+        }
+    }
+
+    #[test]
     fn prefix_stands_first() {
-        assert_eq!(list_prefix("staging:"), "staging:frontend:");
-        assert_eq!(list_prefix(""), "frontend:");
+        let prefixes = Prefixes::new("staging:");
+        assert_eq!((&*prefixes.lists, &*prefixes.dead), ("staging:frontend:", "staging:dead:"));
+        assert_eq!(Prefixes::new("").options, "options:");
     }
 }

@@ -2,21 +2,26 @@
 //! Knows no HTTP and no TLS.
 //!
 //! ```text
-//!   router -> look_up -> reads  -> connection -> replies        a look-up: rows first, else one shared read
-//!                \-------\-> store -> table, tracking             what is known, and what changed since
-//!             upkeep -> handshake -> connection -> tracking     the connection, and what is pushed over it
-//!             file, keys, frontend, backend                     pure: texts and names
+//!   router -> look_up -> reads -> question, connection -> replies  a look-up: rows first, else one shared read
+//!                \-------\-> store -> table, tracking                what is known, and what changed since
+//!        \----> announce -> connection                             a death seen here is told to the others
+//!        \----> route -> deaths -> marks                           what is held against backends
+//!             upkeep -> handshake -> connection -> store           the connection, and what is pushed over it:
+//!                                    store -> tracking, deaths       keys written, deaths announced
+//!             file, keys, frontend, backend, options, message      pure: texts and names
 //! ```
 //!
 //! Everything is of one core (`Rc`, `Cell`); only `Table` and `Frontend` may cross threads. Nothing waits for the server
 //! without a deadline, and a deadline never drops a pending read: it hangs up, and the read ends.
 
+mod announce;
 mod backend;
 mod bell;
 pub mod bounds;
 mod clock;
 mod complaints;
 mod connection;
+mod deaths;
 mod dial;
 mod error;
 mod file;
@@ -25,7 +30,10 @@ mod handshake;
 mod interned;
 mod keys;
 mod look_up;
+mod marks;
+mod message;
 mod options;
+mod question;
 mod reads;
 mod replies;
 mod route;
@@ -41,8 +49,9 @@ pub use dial::{Dialer, Link};
 pub use error::Unavailable;
 pub use file::{Table, TableError};
 pub use frontend::{Frontend, InvalidBackend};
+pub use keys::EXACT;
 pub use options::{Balance, Options};
 pub use route::{Health, Probe, Route};
-pub use router::{Cached, EXACT, Router};
+pub use router::{Cached, Router};
 pub use source::{CacheSettings, RedisSettings, Server, Source};
 pub use store::StoreState;

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::announce::Announcements;
 use crate::bounds::STORE_WAIT;
 use crate::error::Unavailable;
 use crate::reads::{Outcome, Reads};
@@ -11,12 +12,14 @@ use crate::table::Answer;
 pub(crate) struct LookUp {
     pub(crate) store: Rc<Store>,
     pub(crate) reads: Rc<Reads>,
+    pub(crate) announcements: Rc<Announcements>,
 }
 
 impl LookUp {
     pub(crate) fn new(store: Store) -> LookUp {
         let store = Rc::new(store);
-        LookUp { reads: Rc::new(Reads::new(store.clone())), store }
+        let reads = Rc::new(Reads::new(store.clone()));
+        LookUp { reads, announcements: Rc::new(Announcements::new(store.clone())), store }
     }
 
     /// What can be answered without waiting; an ageing answer is read again in the background.

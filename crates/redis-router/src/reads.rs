@@ -1,24 +1,22 @@
-//! Reading a host's row from Redis: one pipeline of its candidates, shared by everyone who waits for that host.
+//! Reading a host's row from Redis: one pipeline of its candidates (a second one where the dead set of the key that
+//! matched is another than the host's), shared by everyone who waits for that host.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use redis::{Value, cmd};
-
 use crate::bell::Bell;
-use crate::bounds::{BACKENDS_MAX, READS_MAX, REREADS_MAX, TICK_MS, WAITERS_MAX};
-use crate::complaints::Complaints;
-use crate::connection::Pipeline;
+use crate::bounds::{READS_MAX, REREADS_MAX, WAITERS_MAX};
+use crate::connection::{Connection, Lost, Pipeline};
 use crate::error::Unavailable;
 use crate::frontend::Frontend;
-use crate::handshake::text_of;
-use crate::keys::candidates;
+use crate::marks::DeadSet;
 use crate::options::Options;
+use crate::question::{Found, Members, Question, ask_members, deadline_ms, read_members};
 use crate::route::Route;
 use crate::store::{InUse, Store};
 use crate::table::Answer;
-use crate::tracking::Since;
+use crate::tracking::{Since, Stamp};
 
 /// The reads under way, at most one a host.
 pub(crate) struct Reads {
@@ -89,146 +87,115 @@ impl Reads {
     /// Reads until no key was written between sending and answer. After `REREADS_MAX` repeats the last answer is given,
     /// and its row, being marked already, is read again for the next request.
     async fn read_row(&self, host: &Rc<str>) -> Outcome {
+        let question = Question::of(host, &self.store.prefixes);
+        let mut reads_left = 1 + REREADS_MAX;
+        loop {
+            let row = match self.read_once(host, &question).await {
+                Ok(row) => row,
+                Err(outcome) => return outcome,
+            };
+            reads_left -= 1;
+            let is_current = self.store.tracking.since(&row.stamp) != Since::Push;
+            if let (Some(route), true) = (&row.answer, is_current || reads_left == 0) {
+                row.dead
+                    .iter()
+                    .for_each(|(name, set)| self.store.deaths.set_read(name, set, &route.frontend));
+            }
+            self.store.rows.borrow_mut().put(host, row.answer.clone(), row.stamp, row.deadline_ms);
+            if is_current || reads_left == 0 {
+                return Outcome::Answer(row.answer);
+            }
+        }
+    }
+
+    async fn read_once(&self, host: &str, question: &Question) -> Result<Row, Outcome> {
         let store = &*self.store;
-        let keys: Vec<String> =
-            candidates(host).map(|candidate| format!("{}{candidate}", store.list_prefix)).collect();
-        let mut last = None;
-        for _ in 0..=REREADS_MAX {
-            let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Outcome::Lost };
-            let sent_ms = store.clock.refresh();
-            let moment = store.tracking.moment(keys.iter().map(String::as_str));
-            let Ok(replies) = connection.call(pipeline(&keys)).await else { return Outcome::Lost };
-            let found = match Found::among(&keys, replies, &store.complaints) {
-                Ok(found) => found,
-                Err(reason) => return Outcome::Refused(reason),
+        let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Err(Outcome::Lost) };
+        let (sent_ms, announcements) = (store.clock.refresh(), store.deaths.announcements());
+        let moment = store.tracking.moment(question.keys());
+        let replies = connection.call(question.pipeline()).await?;
+        let found = question.read(replies, &store.complaints).map_err(Outcome::Refused)?;
+        let mut stamp = moment.stamp(question.depends_on(&found));
+        let options_ms = found.options.as_ref().map_or(u64::MAX, |options| options.lives_ms);
+        let list_ms = found.list.as_ref().map_or(u64::MAX, |list| list.lives_ms);
+        let deadline_ms =
+            deadline_ms(sent_ms, list_ms.min(options_ms)).min(sent_ms.saturating_add(age_max_ms));
+        let answer = self.route(host, question, &found);
+        let mut dead = Vec::new();
+        if let Some(route) = &answer {
+            let set = |sent_ms: u64, members: Members| {
+                let until_ms = sent_ms.saturating_add(members.lives_ms);
+                DeadSet { members: members.indexes, until_ms, announcements }
             };
-            let stamp = moment.stamp(found.keys_read);
-            let lives_ms = found.lives_ms.min(age_max_ms);
-            let answer = found.list.map(|list| self.route(&keys[found.keys_read - 1], &list));
-            store.rows.borrow_mut().put(host, answer.clone(), stamp, sent_ms.saturating_add(lives_ms));
-            if store.tracking.since(&stamp) != Since::Push {
-                return Outcome::Answer(answer);
+            let (key, host_name) = (&route.frontend.key, &question.dead_name);
+            if **key != **host_name {
+                let sent_ms = store.clock.refresh();
+                let members = self.members(&connection, key, &mut stamp).await?;
+                dead.push((key.clone(), set(sent_ms, members)));
             }
-            last = answer;
+            if **key == **host_name || route.is_marked_as(host_name) {
+                dead.push((host_name.as_str().into(), set(sent_ms, found.dead)));
+            }
         }
-        Outcome::Answer(last)
+        Ok(Row { answer, dead, stamp, deadline_ms })
     }
 
-    fn route(&self, key: &str, list: &[Vec<u8>]) -> Rc<Route> {
-        let key = key.strip_prefix(self.store.list_prefix.as_str()).unwrap_or(key);
-        let frontend = Frontend::from_list(key, list);
+    /// Reads the dead set of a frontend.
+    async fn members(
+        &self,
+        connection: &Connection,
+        name: &str,
+        stamp: &mut Stamp,
+    ) -> Result<Members, Outcome> {
+        let key = format!("{}{name}", self.store.prefixes.dead);
+        self.store.tracking.add(stamp, &key);
+        let mut pipeline = Pipeline::default();
+        ask_members(&mut pipeline, &key);
+        let replies = connection.call(pipeline).await?;
+        read_members(&key, replies.into_iter(), &self.store.complaints).map_err(Outcome::Refused)
+    }
+
+    /// The route that was found; the one known of `host` where it says the same.
+    fn route(&self, host: &str, question: &Question, found: &Found) -> Answer {
+        let list = found.list.as_ref()?;
+        let key = question.name(list.candidate);
+        let frontend = Frontend::from_list(key, &list.value);
         self.store.complaints.invalid_backends(&frontend);
-        Rc::new(Route { frontend: self.store.frontends.intern(frontend), options: Options::default() })
-    }
-}
-
-fn pipeline(keys: &[String]) -> Pipeline {
-    let mut pipeline = Pipeline::default();
-    for key in keys {
-        // The identifier, the backends, and one more that shows whether there are too many.
-        pipeline.push(cmd("LRANGE").arg(key).arg(0).arg(BACKENDS_MAX + 1));
-        pipeline.push(cmd("PTTL").arg(key));
-    }
-    pipeline
-}
-
-/// The first list that is not empty.
-#[derive(Debug, PartialEq, Eq)]
-struct Found {
-    list: Option<Vec<Vec<u8>>>,
-    /// Keys the answer depends on: those up to the one that holds the list.
-    keys_read: usize,
-    /// Milliseconds until the list expires, less a tick of the coarse clock; `u64::MAX`: never.
-    lives_ms: u64,
-}
-
-impl Found {
-    /// Goes through the replies to `pipeline(keys)`; an error past the list does not matter.
-    fn among(keys: &[String], replies: Vec<Value>, complaints: &Complaints) -> Result<Found, String> {
-        let mut replies = replies.into_iter();
-        for (index, key) in keys.iter().enumerate() {
-            let (list, expiry) = (replies.next(), replies.next());
-            let list = match list {
-                Some(Value::Array(elements)) => elements,
-                Some(Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
-                    complaints.wrong_type(key);
-                    continue;
-                }
-                Some(Value::ServerError(error)) => return Err(text_of(&error)),
-                _ => return Err("LRANGE was answered with no list".into()),
-            };
-            if list.is_empty() {
-                continue;
-            }
-            let lives_ms = match expiry {
-                Some(Value::Int(-1)) => u64::MAX,
-                // -2: it expired between the two commands.
-                Some(Value::Int(left_ms)) => u64::try_from(left_ms).unwrap_or(0).saturating_sub(TICK_MS),
-                Some(Value::ServerError(error)) => return Err(text_of(&error)),
-                _ => return Err("PTTL was answered with no number".into()),
-            };
-            let list = list.into_iter().map(bytes_of).collect();
-            return Ok(Found { list: Some(list), keys_read: index + 1, lives_ms });
+        let frontend = self.store.frontends.intern(frontend);
+        // Hipache, which marks the host without its port, knows no list of a host with port.
+        let also_marked_as =
+            (key != question.dead_name && key != host).then(|| question.dead_name.as_str().into());
+        let route =
+            Route::new(frontend, self.options(question, found), also_marked_as, self.store.deaths.clone());
+        match self.store.rows.borrow().peek(host) {
+            Some(Some(known)) if known.is_same(&route) => Some(known.clone()),
+            _ => Some(Rc::new(route)),
         }
-        Ok(Found { list: None, keys_read: keys.len(), lives_ms: u64::MAX })
+    }
+
+    fn options(&self, question: &Question, found: &Found) -> Options {
+        let mut options = Options::default();
+        let Some(hash) = &found.options else { return options };
+        for (field, value) in &hash.value {
+            if let Err(reason) = options.take(field, value) {
+                self.store.complaints.invalid_option(question.options_key(hash.candidate), field, &reason);
+            }
+        }
+        options
     }
 }
 
-fn bytes_of(element: Value) -> Vec<u8> {
-    match element {
-        Value::BulkString(bytes) => bytes,
-        Value::SimpleString(text) => text.into_bytes(),
-        _ => Vec::new(),
-    }
+/// What one read found.
+struct Row {
+    answer: Answer,
+    /// The dead sets that concern it, by name.
+    dead: Vec<(Box<str>, DeadSet)>,
+    stamp: Stamp,
+    deadline_ms: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use redis::{Value, parse_redis_value};
-
-    use super::Found;
-    use crate::complaints::Complaints;
-
-    fn list(elements: &[&str]) -> Value {
-        Value::Array(elements.iter().map(|one| Value::BulkString((*one).into())).collect())
-    }
-
-    fn error(line: &str) -> Value {
-        parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
-    }
-
-    fn among(replies: Vec<Value>) -> Result<Found, String> {
-        let keys: Vec<String> = (0..replies.len() / 2).map(|index| format!("frontend:{index}")).collect();
-        Found::among(&keys, replies, &Complaints::default())
-    }
-
-    #[test]
-    fn first_list_wins_with_its_own_expiry() {
-        let none = || [list(&[]), Value::Int(-2)];
-        let found = |elements: &[&str], keys_read, lives_ms| {
-            let list = Some(elements.iter().map(|one| one.as_bytes().to_vec()).collect());
-            Ok(Found { list, keys_read, lives_ms })
-        };
-        let chain = |parts: Vec<[Value; 2]>| among(parts.into_iter().flatten().collect());
-        assert_eq!(chain(vec![none(), [list(&["a"]), Value::Int(-1)], none()]), found(&["a"], 2, u64::MAX));
-        assert_eq!(
-            chain(vec![[list(&["a"]), Value::Int(5_100)], [list(&["b"]), Value::Int(1)]]),
-            found(&["a"], 1, 5_000)
-        );
-        assert_eq!(chain(vec![[list(&["a"]), Value::Int(-2)]]), found(&["a"], 1, 0));
-        assert_eq!(chain(vec![none(), none()]), Ok(Found { list: None, keys_read: 2, lives_ms: u64::MAX }));
-    }
-
-    #[test]
-    fn errors_count_up_to_the_list() {
-        let wrong_type = || [error("WRONGTYPE no list"), Value::Int(-1)];
-        let loading = || [error("LOADING wait"), error("LOADING wait")];
-        let app = || [list(&["a"]), Value::Int(-1)];
-        let chain = |parts: Vec<[Value; 2]>| among(parts.into_iter().flatten().collect());
-        assert_eq!(chain(vec![wrong_type(), app()]).unwrap().keys_read, 2);
-        assert!(chain(vec![wrong_type(), wrong_type()]).unwrap().list.is_none());
-        assert_eq!(chain(vec![app(), loading()]).unwrap().keys_read, 1);
-        assert_eq!(chain(vec![loading(), app()]), Err("LOADING wait".into()));
-        assert_eq!(chain(vec![[list(&["a"]), error("NOPERM no")]]), Err("NOPERM no".into()));
+impl From<Lost> for Outcome {
+    fn from(Lost: Lost) -> Outcome {
+        Outcome::Lost
     }
 }

@@ -10,6 +10,14 @@ use crate::bounds::REPLY_BYTES_MAX;
 pub(crate) struct Replies {
     parser: Parser,
     unfinished_bytes: usize,
+    interrupted: Option<Interrupted>,
+}
+
+/// An answer whose last elements are still to come. Before 7.2 Redis writes a message that a transaction publishes to
+/// its own connection into the midst of EXEC's answer, in the place of an element, which then follows the answer.
+struct Interrupted {
+    elements: Vec<Value>,
+    missing: usize,
 }
 
 /// Bytes that are no RESP, or one value of too many.
@@ -32,7 +40,7 @@ impl std::fmt::Display for ReplyError {
 
 impl Replies {
     pub(crate) fn new() -> Replies {
-        Replies { parser: Parser::new(), unfinished_bytes: 0 }
+        Replies { parser: Parser::new(), unfinished_bytes: 0, interrupted: None }
     }
 
     /// Takes in `bytes` and hands each value that is complete to `take`, in wire order.
@@ -43,7 +51,7 @@ impl Replies {
             match self.parser.parse_value(&mut rest) {
                 Ok(value) => {
                     self.unfinished_bytes = rest.0.len();
-                    take(without_attributes(value));
+                    self.untangle(without_attributes(value), &mut take);
                 }
                 Err(error) if error.is_timeout() => break,
                 Err(error) => return Err(ReplyError::Malformed(error)),
@@ -51,6 +59,31 @@ impl Replies {
         }
         if self.unfinished_bytes > REPLY_BYTES_MAX { Err(ReplyError::TooLong) } else { Ok(()) }
     }
+
+    /// Hands `value` on: pushes for themselves, answers whole.
+    fn untangle(&mut self, value: Value, take: &mut impl FnMut(Value)) {
+        match (value, &mut self.interrupted) {
+            (push @ Value::Push { .. }, _) => take(push),
+            (value, Some(interrupted)) => {
+                interrupted.elements.push(value);
+                interrupted.missing -= 1;
+                if interrupted.missing == 0 {
+                    let whole = self.interrupted.take().map(|interrupted| interrupted.elements);
+                    take(Value::Array(whole.unwrap_or_default()));
+                }
+            }
+            (Value::Array(elements), None) if elements.iter().any(is_push) => {
+                let (pushes, elements): (Vec<_>, Vec<_>) = elements.into_iter().partition(is_push);
+                self.interrupted = Some(Interrupted { elements, missing: pushes.len() });
+                pushes.into_iter().for_each(take);
+            }
+            (value, None) => take(value),
+        }
+    }
+}
+
+fn is_push(value: &Value) -> bool {
+    matches!(value, Value::Push { .. })
 }
 
 fn without_attributes(value: Value) -> Value {
@@ -108,6 +141,18 @@ mod tests {
         assert_eq!(parse(&bytes), whole);
         let threes: Vec<&[u8]> = WIRE.chunks(3).collect();
         assert_eq!(parse(&threes), whole);
+    }
+
+    /// As Redis 7.0.15 answers `MULTI; SADD; EXPIRE; PUBLISH; EXEC` on a connection that has subscribed.
+    #[test]
+    fn a_message_within_the_answer_to_a_transaction_is_taken_out() {
+        let wire = b"*3\r\n:1\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$4\r\ndead\r\n$1\r\nx\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n:3\r\n+PONG\r\n";
+        let values = parse(&[wire]);
+        assert!(matches!(&values[..2], [Value::Push { .. }, Value::Push { .. }]), "{values:?}");
+        let ints = |ints: &[i64]| Value::Array(ints.iter().copied().map(Value::Int).collect());
+        assert_eq!(values[2..], [ints(&[1, 1, 3]), Value::SimpleString("PONG".into())]);
+        let bytes: Vec<&[u8]> = wire.chunks(1).collect();
+        assert_eq!(parse(&bytes), values);
     }
 
     #[test]

@@ -9,24 +9,24 @@ use log::warn;
 
 use crate::backend::Backend;
 use crate::bounds::HOST_BYTES_MAX;
+use crate::clock::Clock;
+use crate::deaths::Deaths;
 use crate::dial::Dialer;
 use crate::error::Unavailable;
 use crate::file::{CoreTable, Table};
 use crate::look_up::LookUp;
+use crate::message::Death;
 use crate::route::Route;
 use crate::source::{CacheSettings, RedisSettings};
 use crate::store::{Store, StoreState};
 use crate::table::Answer;
 use crate::upkeep;
 
-/// Begins a name that is looked up as it stands, without wildcards: `/www.example.tld:12-01-31` is the key
-/// `frontend:www.example.tld:12-01-31`. No host begins so.
-pub const EXACT: char = '/';
-
 /// Routes of one core. Clones share everything.
 #[derive(Clone)]
 pub struct Router {
     routes: Routes,
+    deaths: Rc<Deaths>,
 }
 
 #[derive(Clone)]
@@ -55,12 +55,15 @@ impl From<Answer> for Cached {
 impl Router {
     /// Routes of a Redis server. Nothing is known before `run` has connected.
     pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
-        Router { routes: Routes::Redis(Rc::new(LookUp::new(Store::new(settings, cache)))) }
+        let store = Store::new(settings, cache);
+        Router { deaths: store.deaths.clone(), routes: Routes::Redis(Rc::new(LookUp::new(store))) }
     }
 
     /// Routes of a table.
     pub fn table(table: Arc<Table>) -> Router {
-        Router { routes: Routes::Table(Rc::new(RefCell::new(CoreTable::new(&table)))) }
+        let deaths = Rc::new(Deaths::new(Rc::new(Clock::new())));
+        let table = CoreTable::new(&table, &deaths);
+        Router { deaths, routes: Routes::Table(Rc::new(RefCell::new(table))) }
     }
 
     /// Keeps the connection to the store up until `stop`; ends only when every task and read it started has ended. Run it
@@ -69,6 +72,7 @@ impl Router {
         if let Routes::Redis(look_up) = &self.routes {
             upkeep::keep(&look_up.store, &dialer).await;
             look_up.reads.all_ended().await;
+            look_up.announcements.all_ended().await;
         }
     }
 
@@ -82,11 +86,14 @@ impl Router {
     /// What is known of `host`: lower-case `name` or `name:port`, no trailing dot, IPv6 in brackets, empty for none.
     /// Never waits, and allocates nothing on a hit. A row from before a reconnect begins its re-read here, so it is
     /// called inside the runtime.
+    ///
+    /// A host that begins with [`crate::EXACT`] asks for the key behind it as it stands, without wildcards, and for the options and
+    /// dead marks of that key (`/www.example.tld:12-01-31`).
     pub fn cached(&self, host: &str) -> Cached {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Cached::NoFrontend,
             Routes::Redis(look_up) => look_up.answer_now(host).map_or(Cached::Unknown, Cached::from),
-            Routes::Table(table) => table.borrow().find(host).cloned().into(),
+            Routes::Table(table) => table.borrow().find(host).into(),
         }
     }
 
@@ -98,30 +105,42 @@ impl Router {
         match &self.routes {
             Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Ok(None),
             Routes::Redis(look_up) => look_up.find(host).await,
-            Routes::Table(table) => Ok(table.borrow().find(host).cloned()),
+            Routes::Table(table) => Ok(table.borrow().find(host)),
         }
     }
 
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
     /// dead:<frontend> <index>; EXPIRE …; PUBLISH dead …; EXEC`, or only the message while an external checker owns the
-    /// sets. Never waits; called inside the runtime.
-    pub fn backend_died(&self, _route: &Route, _backend: &Backend) {}
-
-    /// Whether an external active checker (hipache-hchecker) has shown itself in the last 30 s.
-    pub fn checker_is_active(&self) -> bool {
-        false
+    /// sets. The same death is announced once in `ANNOUNCE_PAUSE_MS`; while the store is away, or for a table, not at
+    /// all. Never waits; called inside the runtime.
+    pub fn backend_died(&self, route: &Route, backend: &Backend) {
+        let (frontend, url, index) = (&*route.frontend.key, &*backend.url, backend.index);
+        let death = Death { frontend, url, index, backends: route.frontend.listed };
+        let is_to_tell = self.deaths.saw(&death);
+        if let (Routes::Redis(look_up), true) = (&self.routes, is_to_tell) {
+            look_up.announcements.begin(&death);
+        }
     }
 
-    /// Marks made or heard from now on last `ttl`.
-    pub fn set_dead_ttl(&self, _ttl: Duration) {}
+    /// Whether an external active checker (hipache-hchecker) has shown itself in the last 30 s. Asked of the store once
+    /// a second, so it costs nothing here.
+    pub fn checker_is_active(&self) -> bool {
+        self.deaths.checker_is_active()
+    }
 
-    /// Takes another table from now on. A router of a Redis server keeps its routes and logs the mistake.
+    /// Marks made or heard from now on last `ttl`, `DEAD_TTL` unless told. In the store, which counts seconds, it is
+    /// rounded up.
+    pub fn set_dead_ttl(&self, ttl: Duration) {
+        self.deaths.set_ttl(ttl);
+    }
+
+    /// Takes another table from now on; marks stay with the backends that it has at the same place. A router of a Redis server keeps its routes and logs the mistake.
     pub fn replace_table(&self, table: Arc<Table>) {
         match &self.routes {
             Routes::Redis(_) => {
                 warn!("a table was given to a router whose routes come from Redis; it is not used")
             }
-            Routes::Table(current) => drop(current.replace(CoreTable::new(&table))),
+            Routes::Table(current) => drop(current.replace(CoreTable::new(&table, &self.deaths))),
         }
     }
 

@@ -11,24 +11,27 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use redis::{PushKind, Value};
+
 use crate::bell::Bell;
 use crate::bounds::{POLLED_AGE, RECHECK_MS, WAITERS_MAX};
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
+use crate::deaths::Deaths;
 use crate::error::Unavailable;
 use crate::handshake::Mode;
 use crate::interned::Interned;
-use crate::keys::list_prefix;
+use crate::keys::Prefixes;
 use crate::source::{CacheSettings, RedisSettings};
 use crate::table::{Answer, Rows};
 use crate::tracking::{Since, Tracking};
 
 pub(crate) struct Store {
     pub(crate) settings: RedisSettings,
-    /// What stands before the candidates of a host.
-    pub(crate) list_prefix: String,
-    pub(crate) clock: Clock,
+    pub(crate) prefixes: Prefixes,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) deaths: Rc<Deaths>,
     pub(crate) tracking: Tracking,
     pub(crate) rows: RefCell<Rows>,
     pub(crate) frontends: Interned,
@@ -89,9 +92,11 @@ pub(crate) enum Look {
 impl Store {
     pub(crate) fn new(settings: RedisSettings, cache: CacheSettings) -> Store {
         let polled_age = cache.max_age.unwrap_or(POLLED_AGE);
+        let clock = Rc::new(Clock::new());
         Store {
-            list_prefix: list_prefix(&settings.prefix),
-            clock: Clock::new(),
+            prefixes: Prefixes::new(&settings.prefix),
+            deaths: Rc::new(Deaths::new(clock.clone())),
+            clock,
             tracking: Tracking::new(cache.rows),
             rows: RefCell::new(Rows::new(cache.rows)),
             frontends: Interned::default(),
@@ -103,6 +108,15 @@ impl Store {
             stopped: Cell::new(false),
             stopping: Bell::default(),
             settings,
+        }
+    }
+
+    /// Takes in what the server pushed.
+    pub(crate) fn pushed(&self, kind: &PushKind, data: &[Value]) {
+        match kind {
+            PushKind::Invalidate => self.tracking.push(data),
+            PushKind::Message => self.deaths.heard(data),
+            _ => {}
         }
     }
 

@@ -2,29 +2,34 @@
 //!
 //! A push for a key bumps the counter its hash falls on; a push for everything bumps the epoch; a new connection is a new
 //! session. A row remembers the sum of the counters of its keys from the moment its read was SENT: another sum means
-//! that a key of it (or one that shares a counter, which costs one read) was written since.
+//! that a key of it (or one that shares a counter, which costs one read) was written since. While no push at all came,
+//! one comparison tells that nothing did.
 
 use std::cell::Cell;
 use std::hash::BuildHasher;
 
-use redis::{PushKind, Value};
+use redis::Value;
 
-use crate::bounds::CANDIDATES_MAX;
+use crate::bounds::ROW_KEYS_MAX;
 
 pub(crate) struct Tracking {
     slots: Box<[Cell<u32>]>,
     hasher: foldhash::fast::RandomState,
     epoch: Cell<u32>,
     session: Cell<u32>,
+    /// Everything that was ever counted above.
+    changes: Cell<u64>,
 }
 
 /// The counters some keys fall on, and what they stood at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stamp {
-    slots: [u32; CANDIDATES_MAX],
+    slots: [u32; ROW_KEYS_MAX],
     used: u8,
     sum: u32,
     session: u32,
+    /// `Tracking::changes` when nothing had happened yet.
+    quiet_at: Cell<u64>,
 }
 
 /// What happened since a stamp was taken.
@@ -39,19 +44,30 @@ pub(crate) enum Since {
 }
 
 /// Counters of several keys as they stood at one moment, to be cut to those an answer depends on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Moment {
-    slots: [u32; CANDIDATES_MAX],
-    counts: [u32; CANDIDATES_MAX],
+    counters: Vec<(u32, u32)>,
     epoch: u32,
     session: u32,
+    changes: u64,
 }
 
 impl Moment {
-    /// The stamp of the first `used` keys.
-    pub(crate) fn stamp(&self, used: usize) -> Stamp {
-        let sum = self.counts[..used].iter().fold(self.epoch, |sum, count| sum.wrapping_add(*count));
-        Stamp { slots: self.slots, used: used as u8, sum, session: self.session }
+    /// The stamp of those keys, at most `ROW_KEYS_MAX`.
+    pub(crate) fn stamp(&self, keys: impl Iterator<Item = usize>) -> Stamp {
+        let quiet_at = Cell::new(self.changes);
+        let (sum, session) = (self.epoch, self.session);
+        let mut stamp = Stamp { slots: [0; ROW_KEYS_MAX], used: 0, sum, session, quiet_at };
+        keys.for_each(|key| stamp.take(self.counters[key]));
+        stamp
+    }
+}
+
+impl Stamp {
+    fn take(&mut self, (slot, count): (u32, u32)) {
+        self.slots[usize::from(self.used)] = slot;
+        self.used += 1;
+        self.sum = self.sum.wrapping_add(count);
     }
 }
 
@@ -64,21 +80,34 @@ impl Tracking {
             hasher: foldhash::fast::RandomState::default(),
             epoch: Cell::new(0),
             session: Cell::new(0),
+            changes: Cell::new(0),
         }
     }
 
-    /// Takes down where the counters of `keys` (whole Redis keys, at most `CANDIDATES_MAX`) stand now.
+    /// Takes down where the counters of `keys` (whole Redis keys) stand now.
     pub(crate) fn moment<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Moment {
-        let (mut slots, mut counts) = ([0; CANDIDATES_MAX], [0; CANDIDATES_MAX]);
-        for (index, key) in keys.take(CANDIDATES_MAX).enumerate() {
-            let slot = self.slot(key.as_bytes());
-            slots[index] = slot as u32;
-            counts[index] = self.slots[slot].get();
-        }
-        Moment { slots, counts, epoch: self.epoch.get(), session: self.session.get() }
+        let counters = keys.map(|key| self.counter(key)).collect();
+        Moment { counters, epoch: self.epoch.get(), session: self.session.get(), changes: self.changes.get() }
+    }
+
+    /// Adds a key whose read is sent now to the stamp of keys that were read before it.
+    pub(crate) fn add(&self, stamp: &mut Stamp, key: &str) {
+        stamp.take(self.counter(key));
     }
 
     pub(crate) fn since(&self, stamp: &Stamp) -> Since {
+        let changes = self.changes.get();
+        if stamp.quiet_at.get() == changes {
+            return Since::Nothing;
+        }
+        let since = self.compare(stamp);
+        if since == Since::Nothing {
+            stamp.quiet_at.set(changes);
+        }
+        since
+    }
+
+    fn compare(&self, stamp: &Stamp) -> Since {
         let used = &stamp.slots[..usize::from(stamp.used)];
         let add = |sum: u32, slot: &u32| sum.wrapping_add(self.slots[*slot as usize].get());
         if used.iter().fold(self.epoch.get(), add) != stamp.sum {
@@ -90,11 +119,8 @@ impl Tracking {
         }
     }
 
-    /// A push from the server; kinds that are no invalidation are passed over.
-    pub(crate) fn push(&self, kind: &PushKind, data: &[Value]) {
-        if *kind != PushKind::Invalidate {
-            return;
-        }
+    /// An invalidation from the server.
+    pub(crate) fn push(&self, data: &[Value]) {
         match data.first() {
             Some(Value::Array(keys)) => keys.iter().for_each(|key| self.written(key)),
             _ => self.everything(),
@@ -103,22 +129,33 @@ impl Tracking {
 
     /// Every key may have changed (FLUSHALL, SWAPDB).
     pub(crate) fn everything(&self) {
-        self.epoch.set(self.epoch.get().wrapping_add(1));
+        bump(&self.epoch);
+        self.changed();
     }
 
     /// A new connection follows from here on; what happened before it is unknown.
     pub(crate) fn new_session(&self) {
-        self.session.set(self.session.get().wrapping_add(1));
+        bump(&self.session);
+        self.changed();
     }
 
     fn written(&self, key: &Value) {
         match key {
             Value::BulkString(key) => {
-                let count = &self.slots[self.slot(key)];
-                count.set(count.get().wrapping_add(1));
+                bump(&self.slots[self.slot(key)]);
+                self.changed();
             }
             _ => self.everything(),
         }
+    }
+
+    fn changed(&self) {
+        self.changes.set(self.changes.get() + 1);
+    }
+
+    fn counter(&self, key: &str) -> (u32, u32) {
+        let slot = self.slot(key.as_bytes());
+        (slot as u32, self.slots[slot].get())
     }
 
     fn slot(&self, key: &[u8]) -> usize {
@@ -126,14 +163,18 @@ impl Tracking {
     }
 }
 
+fn bump(counter: &Cell<u32>) {
+    counter.set(counter.get().wrapping_add(1));
+}
+
 #[cfg(test)]
 mod tests {
-    use redis::{PushKind, Value};
+    use redis::Value;
 
     use super::{Since, Tracking};
 
     fn pushed(tracking: &Tracking, key: &str) {
-        tracking.push(&PushKind::Invalidate, &[Value::Array(vec![Value::BulkString(key.into())])]);
+        tracking.push(&[Value::Array(vec![Value::BulkString(key.into())])]);
     }
 
     #[test]
@@ -141,7 +182,7 @@ mod tests {
         let tracking = Tracking::new(100_000);
         let keys = ["frontend:a:80", "frontend:a", "frontend:*"];
         let moment = tracking.moment(keys.into_iter());
-        let (first, all) = (moment.stamp(2), moment.stamp(3));
+        let (first, all) = (moment.stamp(0..2), moment.stamp(0..3));
         assert_eq!((tracking.since(&first), tracking.since(&all)), (Since::Nothing, Since::Nothing));
         pushed(&tracking, "frontend:*");
         assert_eq!((tracking.since(&first), tracking.since(&all)), (Since::Nothing, Since::Push));
@@ -150,27 +191,39 @@ mod tests {
     }
 
     #[test]
+    fn a_key_added_later_counts_from_then_on() {
+        let tracking = Tracking::new(100_000);
+        let mut stamp = tracking.moment(["frontend:a", "frontend:*"].into_iter()).stamp(1..2);
+        pushed(&tracking, "dead:*");
+        pushed(&tracking, "frontend:a");
+        tracking.add(&mut stamp, "dead:*");
+        assert_eq!(tracking.since(&stamp), Since::Nothing);
+        assert_eq!(tracking.since(&stamp), Since::Nothing);
+        pushed(&tracking, "dead:*");
+        assert_eq!(tracking.since(&stamp), Since::Push);
+    }
+
+    #[test]
     fn a_push_between_send_and_completion_is_seen() {
         let tracking = Tracking::new(100);
         let moment = tracking.moment(["frontend:a"].into_iter());
         pushed(&tracking, "frontend:a");
-        assert_eq!(tracking.since(&moment.stamp(1)), Since::Push);
+        assert_eq!(tracking.since(&moment.stamp(0..1)), Since::Push);
     }
 
     #[test]
-    fn null_push_marks_all_and_other_kinds_nothing() {
+    fn a_null_push_marks_all() {
         let tracking = Tracking::new(100);
-        let stamp = tracking.moment(["frontend:a"].into_iter()).stamp(1);
-        tracking.push(&PushKind::Message, &[Value::Nil]);
+        let stamp = tracking.moment(["frontend:a"].into_iter()).stamp(0..1);
         assert_eq!(tracking.since(&stamp), Since::Nothing);
-        tracking.push(&PushKind::Invalidate, &[Value::Nil]);
+        tracking.push(&[Value::Nil]);
         assert_eq!(tracking.since(&stamp), Since::Push);
     }
 
     #[test]
     fn a_reconnect_is_told_from_a_push() {
         let tracking = Tracking::new(100);
-        let stamp = tracking.moment(["frontend:a"].into_iter()).stamp(1);
+        let stamp = tracking.moment(["frontend:a"].into_iter()).stamp(0..1);
         tracking.new_session();
         assert_eq!(tracking.since(&stamp), Since::Reconnect);
         pushed(&tracking, "frontend:a");

@@ -9,13 +9,13 @@ use redis::{Value, cmd};
 use crate::bounds::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, DIAL_WAIT, PING_INTERVAL, PING_WAIT, TICK_MS};
 use crate::connection::{Connection, Lost, Pipeline};
 use crate::dial::Dialer;
-use crate::handshake::{Mode, greet, read_swap_count, swap_count};
+use crate::handshake::{CHECKER_KEY, Granted, Mode, greet, read_checker_age, read_swap_count, swap_count};
 use crate::store::{Store, StoreState};
 
 /// Works until the store is stopped; then every task it started has ended.
 pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
     let ticking = monoio::spawn(tick(store.clone()));
-    let mut log = ChangeLog { store: store.clone(), said: Vec::new() };
+    let mut log = ChangeLog { store: store.clone(), said: Vec::new(), said_deaf: false };
     let mut pause_ms = 0;
     while !store.is_stopped() {
         match attempt(store, dialer, &mut log).await {
@@ -73,7 +73,7 @@ async fn attempt<D: Dialer>(store: &Rc<Store>, dialer: &D, log: &mut ChangeLog) 
     let connection = Rc::new(Connection::new(link.hang_up));
     let (receiver, pushed_to) = (connection.clone(), store.clone());
     let receiving = monoio::spawn(async move {
-        receiver.receive(link.read, |kind, data| pushed_to.tracking.push(&kind, data)).await;
+        receiver.receive(link.read, |kind, data| pushed_to.pushed(&kind, data)).await;
     });
     let sender = connection.clone();
     let sending = monoio::spawn(async move { sender.send(link.write).await });
@@ -85,20 +85,21 @@ async fn attempt<D: Dialer>(store: &Rc<Store>, dialer: &D, log: &mut ChangeLog) 
 }
 
 async fn serve(store: &Rc<Store>, connection: &Rc<Connection>, log: &mut ChangeLog) -> Ended {
-    let prefixes = [store.list_prefix.clone()];
-    let mode = match greet(connection, &store.settings, &prefixes).await {
-        Ok(mode) => mode,
+    let Granted { mode, deaf } = match greet(connection, &store.settings, &store.prefixes).await {
+        Ok(granted) => granted,
         Err(reason) => return Ended::Failed(reason),
     };
     store.link_up(connection, &mode);
     log.up(&mode);
+    if let Some(why) = deaf {
+        log.deaf(&why);
+    }
     let mut swaps = match mode {
         Mode::Tracking { swaps } => swaps,
         Mode::Polling { .. } => None,
     };
     loop {
-        connection.closed_within(PING_INTERVAL).await;
-        match ping(connection, swaps.is_some()).await {
+        match ping(store, connection, swaps.is_some()).await {
             Err(Lost) => {
                 return Ended::Lost { reason: connection.reason().to_owned(), lived_ms: store.up_for_ms() };
             }
@@ -109,24 +110,29 @@ async fn serve(store: &Rc<Store>, connection: &Rc<Connection>, log: &mut ChangeL
             }
             Ok(_) => {}
         }
+        connection.closed_within(PING_INTERVAL).await;
     }
 }
 
-/// Any answer shows that the server lives. Returns the SWAPDB calls where they are asked for.
-async fn ping(connection: &Connection, with_swaps: bool) -> Result<Option<u64>, Lost> {
+/// Any answer shows that the server lives. Looks for the sign of a checker, and returns the SWAPDB calls where they are
+/// asked for.
+async fn ping(store: &Store, connection: &Connection, with_swaps: bool) -> Result<Option<u64>, Lost> {
     let mut pipeline = Pipeline::default();
-    pipeline.push(&cmd("PING"));
+    pipeline.push(cmd("GET").arg(CHECKER_KEY));
+    pipeline.push(&cmd("TIME"));
     if with_swaps {
         pipeline.push(&swap_count());
     }
     let replies: Vec<Value> = connection.call_within(PING_WAIT, pipeline).await?;
-    Ok(replies.get(1).and_then(read_swap_count))
+    store.deaths.checker_seen(read_checker_age(&replies[0], &replies[1]));
+    Ok(replies.get(2).and_then(read_swap_count))
 }
 
 /// Says each change once, not each attempt.
 struct ChangeLog {
     store: Rc<Store>,
     said: Vec<String>,
+    said_deaf: bool,
 }
 
 /// Reasons remembered between two connections; a server has few of them.
@@ -142,6 +148,16 @@ impl ChangeLog {
                  Redis 6 or newer with CLIENT TRACKING allowed (ACL +client|tracking) pushes them"
             ),
             _ => info!("redis {server}: connected, routes are followed live"),
+        }
+    }
+
+    /// Deaths that others announce are not heard.
+    fn deaf(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.said_deaf, true) {
+            let server = &self.store.settings.server;
+            warn!(
+                "redis {server}: deaths of backends that others announce are not heard ({why}); the dead sets are read"
+            );
         }
     }
 

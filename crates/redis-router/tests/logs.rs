@@ -56,7 +56,7 @@ fn each_change_is_said_once() {
         }
         assert_eq!((said("ftp://wrong"), said("holds no list")), (1, 1), "{LINES:?}");
         admin.run("CONFIG SET requirepass geheim");
-        admin.run("CLIENT KILL TYPE normal SKIPME yes");
+        admin.run("CLIENT KILL TYPE pubsub");
         let refused = async || matches!(router.state(), StoreState::Away { .. });
         eventually("the password is asked for", refused).await;
         assert_eq!(

@@ -81,7 +81,7 @@ fn a_killed_connection_to_redis_is_made_anew() {
     let (backend, other) = (Backend::saying("fine"), Backend::saying("other"));
     let scene = Scene::of(&backend);
     wait_for(&scene.proxy, SITE, "fine");
-    scene.redis.command("CLIENT KILL TYPE normal");
+    scene.redis.command("CLIENT KILL TYPE pubsub");
     scene.redis.route(SITE, &["site", &other.url()]);
     wait_for(&scene.proxy, SITE, "other");
     scene.proxy.wait_for_log("connection lost");

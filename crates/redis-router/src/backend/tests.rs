@@ -109,3 +109,24 @@ fn bad_urls() {
     assert!(Backend::parse(&format!("http://h/{}", "x".repeat(3000)), 0).is_err());
     assert!(Backend::parse(&format!("http://{}/", "x".repeat(64)), 0).is_err());
 }
+
+#[test]
+fn the_same_backend_as_node_prints_it() {
+    let table = [
+        ("http://10.0.0.1:80", "http://10.0.0.1:80/", true),
+        ("http://App.tld", "http://app.tld/", true),
+        ("HTTP://app.tld#weight=3", "http://app.tld/#weight=3", true),
+        ("http://app.tld/Path", "http://APP.tld/Path", true),
+        ("10.0.0.1:80", "10.0.0.1:80", true),
+        ("10.0.0.1:80", "10.0.0.1:80/", false),
+        ("http://app.tld/Path", "http://app.tld/path", false),
+        ("http://app.tld", "http://app.tld:80", false),
+        ("http://app.tld", "http://app.tld#weight=2", false),
+        ("http://app.tld", "https://app.tld", false),
+        ("http://app.tld", "", false),
+    ];
+    for (one, other, expected) in table {
+        assert_eq!(super::is_same_url(one, other), expected, "{one} {other}");
+        assert_eq!(super::is_same_url(other, one), expected, "{other} {one}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Telling the others on the store of a backend's death, in tasks of their own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use log::warn;
+use redis::{Value, cmd};
+
+use crate::bell::Bell;
+use crate::bounds::{ANNOUNCEMENTS_MAX, REFUSAL_PAUSE_MS};
+use crate::connection::{Connection, Pipeline};
+use crate::handshake::text_of;
+use crate::message::{CHANNEL, Death};
+use crate::store::{InUse, Store};
+
+/// The announcements under way.
+pub(crate) struct Announcements {
+    store: Rc<Store>,
+    under_way: Cell<usize>,
+    all_ended: Bell,
+    refusal_said_ms: Cell<Option<u64>>,
+}
+
+impl Announcements {
+    pub(crate) fn new(store: Rc<Store>) -> Announcements {
+        let (under_way, refusal_said_ms) = (Cell::new(0), Cell::new(None));
+        Announcements { store, under_way, all_ended: Bell::default(), refusal_said_ms }
+    }
+
+    /// Waits until none is under way.
+    pub(crate) async fn all_ended(&self) {
+        self.all_ended.until_true(|| self.under_way.get() == 0).await;
+    }
+
+    /// Announces `death` unless the store is away or too many are under way.
+    pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>) {
+        let Some(InUse { connection, .. }) = self.store.in_use() else { return };
+        if self.under_way.get() >= ANNOUNCEMENTS_MAX {
+            return;
+        }
+        self.under_way.set(self.under_way.get() + 1);
+        let (all, pipeline) = (self.clone(), self.pipeline(death));
+        monoio::spawn(async move {
+            all.carry_out(&connection, pipeline).await;
+            all.under_way.set(all.under_way.get() - 1);
+            all.all_ended.ring();
+        });
+    }
+
+    /// The mark and the message as one; the message alone where an external checker owns the sets.
+    fn pipeline(&self, death: &Death<'_>) -> Pipeline {
+        let mut pipeline = Pipeline::default();
+        let mut publish = cmd("PUBLISH");
+        publish.arg(CHANNEL).arg(death.to_string());
+        if self.store.deaths.checker_is_active() {
+            pipeline.push(&publish);
+            return pipeline;
+        }
+        let key = format!("{}{}", self.store.prefixes.dead, death.frontend);
+        let ttl_s = self.store.deaths.ttl().as_millis().div_ceil(1_000).max(1) as u64;
+        pipeline.push(&cmd("MULTI"));
+        pipeline.push(cmd("SADD").arg(&key).arg(death.index));
+        pipeline.push(cmd("EXPIRE").arg(&key).arg(ttl_s));
+        pipeline.push(&publish);
+        pipeline.push(&cmd("EXEC"));
+        pipeline
+    }
+
+    async fn carry_out(&self, connection: &Connection, pipeline: Pipeline) {
+        // Lost with the connection it is not sent again: the mark is known here, and others see the death themselves.
+        let Ok(replies) = connection.call(pipeline).await else { return };
+        if let Some(said) = replies.iter().find_map(refusal) {
+            self.complain(&said);
+        }
+    }
+
+    fn complain(&self, said: &str) {
+        let now_ms = self.store.clock.refresh();
+        if self.refusal_said_ms.get().is_none_or(|said_ms| now_ms >= said_ms + REFUSAL_PAUSE_MS) {
+            self.refusal_said_ms.set(Some(now_ms));
+            let server = &self.store.settings.server;
+            warn!(
+                "redis {server}: the death of a backend was not announced: {said}; only this core avoids it"
+            );
+        }
+    }
+}
+
+/// The error in a reply, that of a command within EXEC included.
+fn refusal(reply: &Value) -> Option<String> {
+    match reply {
+        Value::ServerError(error) => Some(text_of(error)),
+        Value::Array(replies) => replies.iter().find_map(refusal),
+        _ => None,
+    }
+}

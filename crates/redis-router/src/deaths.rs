@@ -1,0 +1,115 @@
+//! The dead marks of one core with what they are judged by: its clock, how long a mark lasts, and whether an external
+//! checker is active. Outlives rows, tables and connections.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::debug;
+use redis::Value;
+
+use crate::backend::Backend;
+use crate::bounds::{CHECKER_AGE_MAX_MS, DEAD_TTL};
+use crate::clock::Clock;
+use crate::frontend::Frontend;
+use crate::marks::{DeadSet, Marks, Now};
+use crate::message::{CHANNEL, Death};
+use crate::route::Health;
+
+pub(crate) struct Deaths {
+    clock: Rc<Clock>,
+    marks: RefCell<Marks>,
+    ttl: Cell<Duration>,
+    checker_until_ms: Cell<u64>,
+}
+
+impl std::fmt::Debug for Deaths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deaths").finish_non_exhaustive()
+    }
+}
+
+impl Deaths {
+    pub(crate) fn new(clock: Rc<Clock>) -> Deaths {
+        Deaths { clock, marks: RefCell::default(), ttl: Cell::new(DEAD_TTL), checker_until_ms: Cell::new(0) }
+    }
+
+    pub(crate) fn has_none(&self, name: &str) -> bool {
+        self.marks.borrow().has_none(name)
+    }
+
+    pub(crate) fn health(&self, name: &str, backend: &Backend) -> Health {
+        let marks = self.marks.borrow();
+        if marks.has_none(name) { Health::Live } else { marks.health(name, backend, self.now()) }
+    }
+
+    /// As `Marks::begin_probe`.
+    pub(crate) fn begin_probe(&self, name: &str, backend: &Backend) -> Option<Rc<Cell<bool>>> {
+        self.marks.borrow().begin_probe(name, backend, self.now())
+    }
+
+    pub(crate) fn answered(&self, name: &str, backend: &Backend) {
+        if !self.has_none(name) {
+            let now = self.now();
+            self.marks.borrow_mut().answered(name, backend, now);
+        }
+    }
+
+    /// Marks a death that this core saw. Returns whether the others are to be told.
+    pub(crate) fn saw(&self, death: &Death<'_>) -> bool {
+        let now_ms = self.announced(death);
+        self.marks.borrow_mut().is_to_tell(death, now_ms)
+    }
+
+    /// A push on a channel; what is no death is passed over.
+    pub(crate) fn heard(&self, data: &[Value]) {
+        let [Value::BulkString(channel), Value::BulkString(message)] = data else { return };
+        if channel != CHANNEL.as_bytes() {
+            return;
+        }
+        match str::from_utf8(message).ok().and_then(Death::parse) {
+            Some(death) => drop(self.announced(&death)),
+            None => debug!("no death: {:?}", String::from_utf8_lossy(message)),
+        }
+    }
+
+    fn announced(&self, death: &Death<'_>) -> u64 {
+        let now_ms = self.clock.refresh();
+        let until_ms = now_ms.saturating_add(self.ttl.get().as_millis() as u64);
+        self.marks.borrow_mut().announced(death, until_ms, now_ms);
+        now_ms
+    }
+
+    /// As `Marks::announcements`.
+    pub(crate) fn announcements(&self) -> u64 {
+        self.marks.borrow().announcements()
+    }
+
+    pub(crate) fn set_read(&self, name: &str, set: &DeadSet, frontend: &Frontend) {
+        let now_ms = self.clock.refresh();
+        self.marks.borrow_mut().set_read(name, set, frontend, now_ms);
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl.get()
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: Duration) {
+        self.ttl.set(ttl);
+    }
+
+    pub(crate) fn checker_is_active(&self) -> bool {
+        let until_ms = self.checker_until_ms.get();
+        until_ms > 0 && self.clock.refresh() < until_ms
+    }
+
+    /// What the checker's sign says: its age in milliseconds, `None` where there is none.
+    pub(crate) fn checker_seen(&self, age_ms: Option<u64>) {
+        let left_ms = age_ms.map_or(0, |age_ms| (CHECKER_AGE_MAX_MS + 1).saturating_sub(age_ms));
+        self.checker_until_ms.set(if left_ms > 0 { self.clock.refresh() + left_ms } else { 0 });
+    }
+
+    fn now(&self) -> Now {
+        Now { ms: self.clock.refresh(), checker: self.checker_is_active() }
+    }
+}
