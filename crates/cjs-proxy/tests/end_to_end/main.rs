@@ -6,13 +6,22 @@
 mod support;
 
 mod access_log;
+mod api_versions;
 mod bad_backends;
+mod balancing;
+mod checkers;
 mod connections;
+mod dead_backends;
+mod deaths;
+mod debug_headers;
 mod exchanges;
 mod fields;
 mod framing;
 mod hostile;
+mod json_log;
 mod lifecycle;
+mod redis_outages;
+mod reload;
 mod retries;
 mod route_stores;
 mod routing;

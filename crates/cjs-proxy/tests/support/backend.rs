@@ -290,6 +290,12 @@ impl Refusing {
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.0.local_addr().unwrap().as_socket().unwrap())
     }
+
+    /// From now on connections are taken.
+    pub(crate) fn listen(self) -> TcpListener {
+        self.0.listen(128).unwrap();
+        self.0.into()
+    }
 }
 
 /// A port whose connections are never made: its queue is full and nobody accepts.

@@ -2,8 +2,11 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod hchecker;
 pub(crate) mod message;
+pub(crate) mod mortal;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod relay;
 pub(crate) mod scene;
 pub(crate) mod wait;

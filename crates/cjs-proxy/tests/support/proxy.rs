@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use super::client::Client;
 use super::wait;
 
+/// Its config file, in the folder of its own.
+const CONFIG: &str = "config.json";
+
 pub(crate) struct Proxy {
     child: Child,
     dir: TempDir,
@@ -27,8 +30,12 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Proxy {
     /// Serves by `config` over defaults that suit tests.
     pub(crate) fn start(config: Value) -> Self {
-        let proxy = Self::launch(config);
-        proxy.wait_for_log("serving on ");
+        let mut proxy = Self::launch(config);
+        wait::until("it serves", || {
+            let ended = proxy.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the proxy does not start: {:#?}", proxy.log());
+            find(&proxy.log, "serving on ").is_some()
+        });
         proxy
     }
 
@@ -44,7 +51,7 @@ impl Proxy {
             "port": 0, "bind": "127.0.0.1", "workers": 2, "accessLog": dir.path().join("access.log"),
         } });
         merge(&mut whole, config);
-        let file = dir.path().join("config.json");
+        let file = dir.path().join(CONFIG);
         std::fs::write(&file, whole.to_string()).unwrap();
         Self::spawn(dir, &["run", "-c", &file.display().to_string()])
     }
@@ -62,6 +69,20 @@ impl Proxy {
             .unwrap();
         let (log, output) = (gather(child.stderr.take().unwrap()), gather(child.stdout.take().unwrap()));
         Self { child, dir, log, output }
+    }
+
+    /// Puts the keys of `change` into its config file and has it read anew.
+    pub(crate) fn reload(&self, change: Value) {
+        let text = std::fs::read_to_string(self.dir().join(CONFIG)).unwrap();
+        let mut whole = serde_json::from_str(&text).unwrap();
+        merge(&mut whole, change);
+        self.reload_text(&whole.to_string());
+    }
+
+    /// Makes `text` its config file and has it read anew.
+    pub(crate) fn reload_text(&self, text: &str) {
+        std::fs::write(self.dir().join(CONFIG), text).unwrap();
+        self.signal(Signal::SIGHUP);
     }
 
     /// Waits for a line of the error log that has `part` in it.

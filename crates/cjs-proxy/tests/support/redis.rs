@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use redis::Connection;
+use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
 
 use super::wait;
@@ -42,7 +43,22 @@ impl Redis {
 
     /// Starts it on the port it has had all along.
     pub(crate) fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    /// As `run`, with more options for this one time.
+    pub(crate) fn run_with(&mut self, more: &[&str]) {
+        let usual = self.options.len();
+        self.options.extend(more.iter().map(|option| (*option).to_owned()));
         self.child = Some(wait::until_some("redis-server on its old port", || self.try_start()));
+        self.options.truncate(usual);
+    }
+
+    /// Changes what it holds while nobody else reaches it. It does not run before and after.
+    pub(crate) fn while_unreachable(&mut self, change: impl FnOnce(&Self)) {
+        self.run_with(&["--port", "0"]);
+        change(self);
+        self.kill();
     }
 
     /// `None`: somebody else took the port in the meantime.
@@ -73,19 +89,33 @@ impl Redis {
         self.dir.path().join("socket")
     }
 
+    /// Where others open connections of their own.
+    pub(crate) fn url(&self) -> String {
+        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
+        let query = password.map(|password| format!("?pass={password}")).unwrap_or_default();
+        format!("redis+unix://{}{query}", self.socket().display())
+    }
+
     fn connection(&self) -> Option<Connection> {
-        let client = redis::Client::open(format!("redis+unix://{}", self.socket().display())).unwrap();
-        client.get_connection().ok()
+        redis::Client::open(self.url()).unwrap().get_connection().ok()
+    }
+
+    /// Asks for another password from now on; the server must have one already.
+    pub(crate) fn set_password(&mut self, password: &str) {
+        self.command(&format!("CONFIG SET requirepass {password}"));
+        let at = self.options.iter().position(|option| option == "--requirepass").unwrap();
+        password.clone_into(&mut self.options[at + 1]);
     }
 
     /// Runs a command written as on the command line.
     pub(crate) fn command(&self, line: &str) -> redis::Value {
+        self.query(line)
+    }
+
+    /// What a command written as on the command line answers.
+    pub(crate) fn query<T: FromRedisValue>(&self, line: &str) -> T {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let password = self.options.iter().skip_while(|option| *option != "--requirepass").nth(1);
         let mut connection = self.connection().unwrap();
-        if let Some(password) = password {
-            redis::cmd("AUTH").arg(password).exec(&mut connection).unwrap();
-        }
         let (select, words) = match words.as_slice() {
             ["-n", db, rest @ ..] => (*db, rest),
             rest => ("0", rest),
@@ -102,6 +132,32 @@ impl Redis {
         let key = format!("frontend:{host}");
         let replace = redis::pipe().atomic().del(&key).rpush(&key, list).exec(&mut connection);
         replace.unwrap();
+    }
+
+    /// Indexes in `dead:<frontend>`, in rising order.
+    pub(crate) fn marks(&self, frontend: &str) -> Vec<usize> {
+        let mut marks: Vec<usize> = self.query(&format!("SMEMBERS dead:{frontend}"));
+        marks.sort_unstable();
+        marks
+    }
+
+    /// What is published on `channel` from now on, for as long as the server runs.
+    pub(crate) fn subscribe(&self, channel: &'static str) -> Heard {
+        let (heard, (begun, begins)) = (Heard::default(), mpsc::channel());
+        let (kept, mut connection) = (heard.clone(), self.connection().unwrap());
+        std::thread::spawn(move || {
+            let mut messages = connection.as_pubsub();
+            messages.subscribe(channel).unwrap();
+            begun.send(()).unwrap();
+            while let Ok(message) = messages.get_message() {
+                kept.0
+                    .lock()
+                    .unwrap()
+                    .push(String::from_utf8_lossy(message.get_payload_bytes()).into_owned());
+            }
+        });
+        begins.recv().unwrap();
+        heard
     }
 
     /// Calls of each command since the last `CONFIG RESETSTAT`.
@@ -124,6 +180,22 @@ impl Redis {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+}
+
+/// Messages of a channel, in the order they came.
+#[derive(Clone, Default)]
+pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits for so many messages, and gives all there are.
+    pub(crate) fn wait_for(&self, count: usize) -> Vec<String> {
+        wait::until(&format!("{count} messages"), || self.lines().len() >= count);
+        self.lines()
     }
 }
 

@@ -22,11 +22,21 @@ impl Scene {
     }
 
     /// The site is served by `backends` (URLs), the proxy configured by `config`.
-    pub(crate) fn with(mut config: Value, backends: &[&str]) -> Self {
-        let redis = Redis::start();
+    pub(crate) fn with(config: Value, backends: &[&str]) -> Self {
+        Self::on(Redis::start(), config, backends)
+    }
+
+    /// As `with`, on a Redis that was prepared before the proxy starts.
+    pub(crate) fn on(redis: Redis, mut config: Value, backends: &[&str]) -> Self {
         redis.route(SITE, &[&["site"], backends].concat());
         config["redis"]["port"] = redis.port.into();
         Self { proxy: Proxy::start(config), redis }
+    }
+
+    /// Another proxy on the same Redis.
+    pub(crate) fn another_proxy(&self, mut config: Value) -> Proxy {
+        config["redis"]["port"] = self.redis.port.into();
+        Proxy::start(config)
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -42,6 +52,11 @@ impl Scene {
 /// A plain request to the site.
 pub(crate) fn get(target: &str) -> String {
     request("GET", target, "")
+}
+
+/// A plain request to any host.
+pub(crate) fn get_from(host: &str, target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 
 /// A request to the site with these more header lines, each with its CRLF.

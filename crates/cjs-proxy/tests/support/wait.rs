@@ -1,8 +1,8 @@
-//! Waiting for what has to come. The one place that pauses.
+//! Waiting for what has to come. The one place that pauses and asks the clock.
 #![allow(clippy::disallowed_methods, reason = "a deadline of a test is real time")]
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest wait for anything a test waits for. Generous: other tests run beside it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,6 +24,14 @@ pub(crate) fn until(what: &str, mut check: impl FnMut() -> bool) {
     until_some(what, || check().then_some(()));
 }
 
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
 /// A gate that scripts wait at until the test opens it.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -39,5 +47,15 @@ impl Gate {
         let shut = self.0.0.lock().unwrap();
         let (open, _) = self.0.1.wait_timeout_while(shut, DEADLINE, |open| !*open).unwrap();
         assert!(*open, "a gate was not opened within {DEADLINE:?}");
+    }
+
+    /// Whether it is open, or opens within `patience`.
+    pub(crate) fn opens_within(&self, patience: Duration) -> bool {
+        let shut = self.0.0.lock().unwrap();
+        *self.0.1.wait_timeout_while(shut, patience, |open| !*open).unwrap().0
+    }
+
+    pub(crate) fn shut(&self) {
+        *self.0.0.lock().unwrap() = false;
     }
 }
