@@ -257,7 +257,7 @@ fn a_password_that_is_changed_under_the_proxy_costs_nothing_known() {
     let proxy = Proxy::start(json!({ "redis": { "port": redis.port, "password": "s3cret" } }));
     wait_for(&proxy, SITE, "old");
     redis.set_password("other");
-    redis.command("CLIENT KILL TYPE normal SKIPME yes");
+    redis.command("CLIENT KILL TYPE pubsub");
     proxy.wait_for_log("WRONGPASS");
     expect_outage(&proxy, "old");
     redis.route(SITE, &["site", &new.url()]);
