@@ -86,6 +86,10 @@ pub const MARKS_SWEEP_MIN: usize = 1_024;
 /// Milliseconds an unproven backend is remembered that nobody asks; then it counts as live.
 pub const UNPROVEN_KEPT_MS: u64 = 600_000;
 
+/// How long an active checker takes at most to find a backend dead that it was told of: hipache-hchecker gives it 3 s to
+/// accept and 3 s to answer.
+pub const CHECKER_VERDICT_MS: u64 = 10_000;
+
 /// Least time between two announcements of the same death by one core: many requests fail on it at once.
 pub const ANNOUNCE_PAUSE_MS: u64 = 1_000;
 

@@ -16,7 +16,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::backend::{Backend, is_same_url};
-use crate::bounds::{ANNOUNCE_PAUSE_MS, MARKS_MAX, MARKS_SWEEP_MIN, TICK_MS, UNPROVEN_KEPT_MS};
+use crate::bounds::{
+    ANNOUNCE_PAUSE_MS, CHECKER_VERDICT_MS, MARKS_MAX, MARKS_SWEEP_MIN, TICK_MS, UNPROVEN_KEPT_MS,
+};
 use crate::frontend::Frontend;
 use crate::message::Death;
 use crate::route::Health;
@@ -58,6 +60,8 @@ struct Mark {
     announcement: u64,
     /// When an announced death is over; `None`: known from the set alone.
     until_ms: Option<u64>,
+    /// When an active checker must have put it into the set, had it found the backend dead as well.
+    verdict_ms: u64,
     membership: Membership,
     /// A request was answered after its time.
     proven: bool,
@@ -122,6 +126,7 @@ impl Marks {
         self.announcements += 1;
         let mut mark = Mark::new(death.index, death.url);
         (mark.announcement, mark.until_ms) = (self.announcements, Some(until_ms));
+        mark.verdict_ms = now_ms + CHECKER_VERDICT_MS;
         if let Some(before) = self.mark(death.frontend, death.index) {
             // Being the same member it is still the one that is in the set or out of it.
             mark.membership = match before.membership {
@@ -234,6 +239,7 @@ impl Mark {
             url: url.into(),
             announcement: 0,
             until_ms: None,
+            verdict_ms: 0,
             membership: Membership::Unseen,
             proven: false,
             probing: Rc::default(),
@@ -255,7 +261,9 @@ impl Mark {
 
     /// Whether its time is not over.
     fn holds(&self, now: Now) -> bool {
+        let is_acquitted = now.checker && self.membership == Membership::Unseen && now.ms >= self.verdict_ms;
         match self.until_ms {
+            Some(_) if is_acquitted => false,
             Some(until_ms) => now.ms < until_ms || (now.checker && self.is_in_set(now.ms)),
             None => self.is_in_set(now.ms),
         }
