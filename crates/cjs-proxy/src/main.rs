@@ -9,6 +9,9 @@ mod version;
 use std::io::Write;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: proxy_core::CountingAllocator = proxy_core::CountingAllocator;
+
 fn main() -> ExitCode {
     match cli::command().and_then(commands::execute) {
         Ok(()) => ExitCode::SUCCESS,

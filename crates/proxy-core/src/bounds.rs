@@ -79,6 +79,8 @@ pub(crate) const HANG: Duration = Duration::from_secs(10);
 pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest such pause.
 pub(crate) const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A core is not replaced for its memory twice within this.
+pub(crate) const RELIEF_PAUSE: Duration = Duration::from_secs(60);
 /// A core that lived that long did not die soon.
 pub(crate) const STEADY_LIFE: Duration = Duration::from_secs(60);
 /// Connections accepted in one go before the core gets to what it has.

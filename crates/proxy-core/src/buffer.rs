@@ -134,6 +134,11 @@ impl BulkBuffers {
         Buffer::from_vec(bytes, CHUNK_HEADROOM_BYTES)
     }
 
+    /// Frees those that lie idle.
+    pub(crate) fn clear(&self) {
+        self.free.borrow_mut().clear();
+    }
+
     /// Gives a buffer back. One that is not of bulk size, or one too many, is freed.
     pub(crate) fn put(&self, buffer: Buffer) {
         let (bytes, _) = buffer.into_parts();

@@ -180,6 +180,12 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
     match message {
         Message::Resolved(resolved) => core.connector.resolver.learn(resolved),
         Message::Table(table) => core.router.replace_table(table),
+        Message::Shrink => {
+            core.router.forget();
+            core.connector.pool.clear_idle();
+            core.connector.bulk.clear();
+            core.turns.take();
+        }
         Message::Settings(settings) => core.change_rules(settings),
         Message::Drain { hurry } => {
             core.draining.set(true);

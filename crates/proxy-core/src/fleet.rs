@@ -22,14 +22,14 @@ use nix::unistd::Pid;
 use redis_router::Table;
 
 use crate::account::Account;
-use crate::bounds::{HANG, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STEADY_LIFE};
+use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STEADY_LIFE};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::inbox::{Message, Outbox, inbox};
 use crate::log_writer::LogWriter;
 use crate::settings::Settings;
 use crate::upstream::resolve::Question;
-use crate::{clock, core};
+use crate::{clock, core, memory};
 
 /// What cores are started with.
 pub(crate) struct Supplies {
@@ -65,6 +65,10 @@ struct Slot {
     failures: u32,
     /// When the next life begins, where the last one died.
     restart_at: Option<Instant>,
+    /// When a life was replaced for its memory last.
+    relieved_at: Option<Instant>,
+    /// The life there was told to let go of what it can.
+    shrunk: bool,
 }
 
 /// All cores of the process.
@@ -92,6 +96,8 @@ impl Fleet {
             leaving: Vec::new(),
             failures: 0,
             restart_at: None,
+            relieved_at: None,
+            shrunk: false,
         };
         let slots = sockets.into_iter().map(slot).collect();
         let mut fleet = Self { supplies, slots, cpus, lives: 0, hangs: 0, stopping: false };
@@ -125,6 +131,7 @@ impl Fleet {
         let cpu = self.cpus.get(core).copied();
         let serve = move || {
             pin(cpu);
+            memory::count_as(id);
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core::run(start)));
             let ended =
                 ended.unwrap_or_else(|_| Err(io::Error::other("it panicked (the message above says where)")));
@@ -156,6 +163,7 @@ impl Fleet {
         if let Some(place) = slot.leaving.iter().position(|life| life.id == id) {
             let life = slot.leaving.swap_remove(place);
             life.report(core, &ended);
+            memory::give_back();
             return Ok(());
         }
         let is_first = slot.serving.is_none() && self.lives <= self.slots.len() as u64;
@@ -233,7 +241,6 @@ impl Fleet {
         self.hangs
     }
 
-    #[expect(dead_code, reason = "the memory limit will use it")]
     /// Has another life take over from the one that serves `core`, which drains. `why` is for the report.
     pub(crate) fn replace(&mut self, core: usize, why: &str) {
         let slot = &mut self.slots[core];
@@ -244,6 +251,35 @@ impl Fleet {
         life.leaves = Some(why.into());
         if let Err(error) = self.begin(core) {
             log::error!("core {core} is not replaced ({why}): {error}");
+        }
+    }
+
+    /// Looks at the memory of each core. One over the limit first lets go of what can be had again; where that is not
+    /// enough by the next look it is replaced, though not again and again.
+    pub(crate) fn weigh(&mut self) {
+        let limit = self.supplies.settings.memory.bytes;
+        let now = clock::now();
+        for core in 0..self.slots.len() {
+            let slot = &mut self.slots[core];
+            let Some(life) = slot.serving.as_ref().filter(|_| slot.arriving.is_none()) else { continue };
+            let held = memory::held_by(life.id);
+            if held <= limit {
+                slot.shrunk = false;
+                continue;
+            }
+            if !slot.shrunk {
+                slot.shrunk = true;
+                life.outbox.send(Message::Shrink);
+                log::warn!(
+                    "core {core} holds {}: it drops cached routes and idle connections",
+                    of_limit(held, limit)
+                );
+                continue;
+            }
+            if slot.relieved_at.is_none_or(|at| now - at >= RELIEF_PAUSE) {
+                (slot.relieved_at, slot.shrunk) = (Some(now), false);
+                self.replace(core, &format!("it held {}", of_limit(held, limit)));
+            }
         }
     }
 
@@ -312,6 +348,13 @@ impl Life {
             }
         }
     }
+}
+
+fn of_limit(held: u64, limit: u64) -> String {
+    const MEGABYTE: u64 = 1024 * 1024;
+    let process =
+        memory::resident().map_or(String::new(), |bytes| format!(", the process {} MB", bytes / MEGABYTE));
+    format!("{} MB of server.memoryLimit {} MB{process}", held / MEGABYTE, limit / MEGABYTE)
 }
 
 /// A CPU for each of `cores` where there are enough; else none.

@@ -23,6 +23,8 @@ pub(crate) enum Message {
     Drain { hurry: bool },
     /// A name that this core asked for.
     Resolved(Resolved),
+    /// Let go of what can be had again: cached routes and idle connections to backends.
+    Shrink,
     /// Other settings from now on.
     Settings(Arc<Settings>),
     /// The embedded route table has changed.

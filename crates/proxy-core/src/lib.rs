@@ -28,6 +28,7 @@ mod inbox;
 mod json_log;
 mod listening;
 mod log_writer;
+mod memory;
 mod message_reader;
 mod pick;
 mod readiness;
@@ -43,6 +44,7 @@ mod upstream;
 mod watch;
 
 pub use error::StartError;
+pub use memory::CountingAllocator;
 
 /// The kernel interface that cores would use on this machine, as it is named to users.
 pub fn io_driver() -> &'static str {

@@ -40,6 +40,8 @@ pub struct Settings {
     pub pages: Pages,
     /// Where the access log goes; `None`: no access log.
     pub access_log: Option<AccessLog>,
+    /// How much memory a core may hold.
+    pub memory: MemoryLimit,
     /// How long a drain may take before what is left is cut.
     pub graceful_wait: Duration,
 }
@@ -114,6 +116,15 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Bytes of a request body; beyond: 413. `None`: no limit.
     pub body_bytes: Option<u64>,
+}
+
+/// How much memory a core may hold before it is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Bytes of its own heap; sockets and what the kernel holds for them are not counted.
+    pub bytes: u64,
+    /// Time between two looks.
+    pub interval: Duration,
 }
 
 /// Error pages from the operator's directory, by status code.

@@ -75,10 +75,16 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 
 /// Waits for signals and cores until every core has ended.
 fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload) {
+    let mut weighed = clock::now();
     while !fleet.is_over() {
-        let until = fleet
-            .next_restart()
-            .map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(clock::now()).min(LOOK_INTERVAL));
+        let now = clock::now();
+        let interval = fleet.supplies.settings.memory.interval;
+        if now - weighed >= interval {
+            weighed = now;
+            fleet.weigh();
+        }
+        let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
+        let until = restart.min(LOOK_INTERVAL).min(interval);
         match events.recv_timeout(until) {
             Ok(Event::Signal(SIGTERM | SIGINT)) if fleet.is_stopping() => {
                 log::warn!("told to stop a second time: stopping at once");

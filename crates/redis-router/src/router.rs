@@ -144,6 +144,13 @@ impl Router {
         }
     }
 
+    /// Lets go of cached routes, which can be read again; while the store is away they are kept.
+    pub fn forget(&self) {
+        if let Routes::Redis(look_up) = &self.routes {
+            look_up.store.forget();
+        }
+    }
+
     /// Where the connection to the store stands.
     pub fn state(&self) -> StoreState {
         match &self.routes {

@@ -140,6 +140,13 @@ impl Store {
         self.rows.borrow().get(host).map(|row| row.answer.clone())
     }
 
+    /// Drops every row, unless nothing could be read anew.
+    pub(crate) fn forget(&self) {
+        if self.in_use().is_some() {
+            self.rows.borrow_mut().clear();
+        }
+    }
+
     /// Waits while a first attempt to connect is under way.
     pub(crate) async fn attempt_ended(&self) -> Result<(), Unavailable> {
         if self.link_changed.waiters() >= WAITERS_MAX {

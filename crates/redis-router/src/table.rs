@@ -77,6 +77,11 @@ impl Rows {
         self.probation.push_back(place);
     }
 
+    /// Drops every row and gives its memory back.
+    pub(crate) fn clear(&mut self) {
+        *self = Rows::new(self.rows_max);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len()
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxy_core::settings::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, Pages, Settings,
-    Timeouts, Upstream,
+    AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, MemoryLimit, Pages,
+    Settings, Timeouts, Upstream,
 };
 use redis_router::{Balance, CacheSettings};
 
@@ -16,11 +16,15 @@ use super::schema::{self, Fallback};
 use super::written::Written;
 use super::{pages, store};
 
+const MEGABYTE: u64 = 1024 * 1024;
+
 /// What the machine offers, apart from the file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
     /// Usable CPUs; at least 1.
     pub(crate) cpus: usize,
+    /// Bytes of memory that this process may use: the machine's, or less where its control group says so.
+    pub(crate) memory: u64,
     /// Whether the process may become another user.
     pub(crate) root: bool,
 }
@@ -31,8 +35,22 @@ impl Machine {
         Self {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             root: nix::unistd::geteuid().is_root(),
+            memory: usable_memory(),
         }
     }
+}
+
+/// Bytes of memory: the machine's, or the smallest limit of the control groups this process is in (cgroup v2).
+fn usable_memory() -> u64 {
+    // Where the kernel does not say how much there is, no limit is sensible.
+    let machine = nix::sys::sysinfo::sysinfo().map_or(u64::MAX, |system| system.ram_total());
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let limits = Path::new(group).ancestors().filter_map(|group| {
+        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    });
+    limits.fold(machine, u64::min)
 }
 
 /// Settings, and what `check` and the log want to know beside them.
@@ -50,9 +68,10 @@ pub(crate) struct Assembled {
 /// Puts the settings together. Faults go to `report`; with any, the result is not to be used.
 pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, report: &mut Report) -> Assembled {
     let static_dir = written.text_if_set("server.staticDir").map(PathBuf::from);
+    let cores = cores(written, machine, report);
     let settings = Settings {
         listen: listen(written, report),
-        cores: cores(written, machine, report),
+        cores,
         routes: store::source(written, folder, report),
         route_cache: route_cache(written, report),
         upstream: Upstream {
@@ -72,6 +91,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         trusted_proxies: written.networks("server.trustedProxies"),
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),
+        memory: memory(written, machine, cores),
         graceful_wait: written.seconds("server.gracefulWait"),
     };
     Assembled {
@@ -79,6 +99,16 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         tcp_timeout: written.seconds("server.tcpTimeout"),
         static_dir,
         debug: written.bool("server.debug"),
+    }
+}
+
+/// The limit for one core: as set, or its share of seven tenths of the memory.
+fn memory(written: &Written, machine: Machine, cores: usize) -> MemoryLimit {
+    let share = || machine.memory / 10 * 7 / cores as u64 / MEGABYTE;
+    let megabytes = written.integer_if_set("server.memoryLimit").unwrap_or_else(share).max(1);
+    MemoryLimit {
+        bytes: megabytes.saturating_mul(MEGABYTE),
+        interval: written.seconds("server.checkInterval"),
     }
 }
 

@@ -198,12 +198,9 @@ pub(crate) static DIFFERENCES: &[Difference] = &[
     },
     Difference {
         row: 19,
-        applies: |file| {
-            let set = |path| file.has(path) && !file.is_off(path);
-            set("server.memoryLimit") || set("server.checkInterval")
-        },
+        applies: |file| file.has("server.memoryLimit"),
         sentence: "the original replaced a worker over 100 MB (200 MB in Hipache 0.4) whatever the file said; here \
-                   the memory of a core is not limited yet",
+                   server.memoryLimit is what counts",
     },
 ];
 

@@ -47,15 +47,13 @@ pub(crate) enum Availability {
     Now,
     /// Not yet, and to serve without it would be wrong: anything but off is refused. Holds the feature in words.
     Later(&'static str),
-    /// Not yet, but to serve without it is no worse than before: read and taken with a warning.
-    Noted(&'static str),
     /// Not yet, and only for a process that starts as root; for any other it has no effect, as in Hipache.
     LaterAsRoot(&'static str),
     /// Never: a key of the old programs without a meaning here.
     Ignored,
 }
 
-use Availability::{Ignored, Later, LaterAsRoot, Noted, Now};
+use Availability::{Ignored, Later, LaterAsRoot, Now};
 use Fallback::{Json, TcpTimeout, UpToTcpTimeout, Words};
 
 /// Largest database number (Redis itself counts them in an `int`).
@@ -63,7 +61,6 @@ pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
-const MEMORY: &str = "the memory limit of a core";
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
@@ -142,9 +139,9 @@ pub(crate) static KEYS: &[Key] = &[
         "Routes cached per core; less than 10000 is raised to it with a note"),
     key("server.lruCache.ttl", &[], Seconds(0.0, 86_400.0), Json("0"), Now,
         "Greatest age of a cached route in seconds where Redis pushes no changes; 0: the built-in one"),
-    key("server.memoryLimit", &[], Integer(1, 1_048_576), Words("0.7 of the memory over the cores"), Noted(MEMORY),
+    key("server.memoryLimit", &[], Integer(1, 1_048_576), Words("0.7 of the memory over the cores"), Now,
         "Megabytes a core may use before it is replaced"),
-    key("server.checkInterval", &[], Seconds(0.1, 3600.0), Json("5"), Noted(MEMORY),
+    key("server.checkInterval", &[], Seconds(0.1, 3600.0), Json("5"), Now,
         "Seconds between two looks at the memory of the cores"),
     key("server.gracefulWait", &[], Seconds(0.0, 86_400.0), Json("30"), Now,
         "Seconds a stop waits for requests in flight before it cuts them"),

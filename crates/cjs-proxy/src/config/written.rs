@@ -55,7 +55,7 @@ impl Written {
         for Found { key, spelling, node } in found {
             let taken = match key.effective_availability() {
                 Availability::Now => true,
-                Availability::Noted(_) | Availability::LaterAsRoot(_) => !node.is_off(),
+                Availability::LaterAsRoot(_) => !node.is_off(),
                 Availability::Later(_) | Availability::Ignored => false,
             };
             if taken && !refused.contains(&key.path) {
@@ -328,7 +328,7 @@ fn is_root(node: &Node) -> bool {
     node.is_off() || matches!(node, Node::Text(text) if text == "root" || text == "0")
 }
 
-/// One warning for all keys of the old programs that mean nothing here, one for all that mean nothing yet, one
+/// One warning for all keys of the old programs that mean nothing here, one
 /// for those that mean nothing to this process.
 fn tell_without_effect(found: &[Found<'_>], machine: Machine, report: &mut Report) {
     let spelled = |wanted: &dyn Fn(&Found<'_>) -> bool| -> Option<String> {
@@ -337,10 +337,6 @@ fn tell_without_effect(found: &[Found<'_>], machine: Machine, report: &mut Repor
     };
     if let Some(keys) = spelled(&|found| found.key.availability == Availability::Ignored) {
         report.warn(&format!("without a meaning here and ignored: {keys}"));
-    }
-    let noted = |key: &Key| matches!(key.availability, Availability::Noted(_));
-    if let Some(keys) = spelled(&|found| noted(found.key) && !found.node.is_off()) {
-        report.warn(&format!("read, not enforced yet: {keys}"));
     }
     let as_root = |key: &Key| matches!(key.availability, Availability::LaterAsRoot(_));
     if let Some(keys) = spelled(&|found| !machine.root && as_root(found.key) && !found.node.is_off()) {

@@ -326,7 +326,7 @@ fn features_to_come() {
 }
 
 #[test]
-fn what_is_not_enforced_yet_is_checked_all_the_same() {
+fn what_is_without_effect_is_checked_all_the_same() {
     check(&[
         (
             r#"{"server": {"memoryLimit": "lots"}}"#,

@@ -105,7 +105,7 @@ fn each_row_shows_where_it_should() {
         (file(r#""accessLog": null"#, http), &[10, 11, 15, 16]),
         (file(r#""staticDir": "src""#, r#""driver": "redis:""#), &[7, 10, 11, 15, 16, 17]),
         (file(r#""memoryLimit": 100"#, ""), &[19]),
-        (file(r#""checkInterval": 1, "memoryLimit": 0"#, ""), &[19]),
+        (file(r#""checkInterval": 1, "memoryLimit": 200"#, ""), &[19]),
     ];
     for (text, rows) in table {
         assert_eq!(shown_by(text, MACHINE), *rows, "{text}");

@@ -21,7 +21,6 @@ fn row(key: &Key) -> String {
     let availability = match key.effective_availability() {
         Availability::Now => "now".into(),
         Availability::Later(feature) => format!("not yet: {feature}"),
-        Availability::Noted(feature) => format!("read, not enforced yet: {feature}"),
         Availability::LaterAsRoot(feature) => format!("not yet as root: {feature}; else without effect"),
         Availability::Ignored => "never: ignored with a warning".into(),
     };

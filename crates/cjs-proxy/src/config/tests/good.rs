@@ -68,7 +68,7 @@ fn values_as_old_files_have_them() {
 #[test]
 fn off_is_accepted_for_features_to_come() {
     for text in [
-        r#"{"server": {"memoryLimit": 0, "checkInterval": 0, "proxyProtocol": false}}"#,
+        r#"{"server": {"proxyProtocol": false}}"#,
         r#"{"server": {"limits": {"connections": 0, "connectionsPerIp": null}}}"#,
         r#"{"redis": {"tls": false, "ca": "", "sentinels": [], "masterName": null, "masterHost": ""}}"#,
         r#"{"redisMasterHost": null, "redisMasterPassword": "", "redisMasterDatabase": 0}"#,
@@ -164,10 +164,6 @@ fn adjusted_values_are_noted() {
         (
             r#"{"user": 33, "group": "www-data"}"#,
             "warning: c.json: without effect, as this process is not root: user, group",
-        ),
-        (
-            r#"{"server": {"memoryLimit": 512, "checkInterval": 5}}"#,
-            "warning: c.json: read, not enforced yet: server.memoryLimit, server.checkInterval",
         ),
         (r#"{"redisHost": ""}"#, "note: c.json: redisHost: the empty text counts as left out"),
         (r#"{"redisPort": ""}"#, "note: c.json: redisPort: the empty text counts as left out"),
