@@ -37,6 +37,9 @@ pub(crate) struct Core {
     pub(crate) connections: Connections,
     pub(crate) complaints: Complaints,
     pub(crate) account: Arc<Account>,
+    /// Asks the supervisor for another life in this one's place.
+    #[cfg(debug_assertions)]
+    pub(crate) replace_me: Box<dyn Fn() + Send>,
     /// Where the frontends that are served in turn are.
     pub(crate) turns: RefCell<Turns>,
     /// Whether the operator has been told of forwarding fields that are not believed.

@@ -38,19 +38,26 @@ const CUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What a core is given to start with.
 pub(crate) struct Start {
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) parts: Parts,
     /// Listening sockets of this core alone.
     pub(crate) sockets: Vec<std::net::TcpListener>,
     pub(crate) inbox: Inbox,
-    /// The outer end of the same inbox, for answers from the resolver threads.
+    /// Called once the core accepts.
+    pub(crate) ready: Box<dyn FnOnce(Driver) + Send>,
+}
+
+/// What a core keeps of it.
+pub(crate) struct Parts {
+    pub(crate) settings: Arc<Settings>,
+    /// The outer end of the core's inbox, for answers from the resolver threads.
     pub(crate) outbox: Outbox,
     pub(crate) questions: SyncSender<Question>,
     pub(crate) log: Option<LogSink>,
     /// The embedded route table, where there is one.
     pub(crate) table: Option<Arc<Table>>,
     pub(crate) account: Arc<Account>,
-    /// Called once the core accepts.
-    pub(crate) ready: Box<dyn FnOnce(Driver) + Send>,
+    #[cfg(debug_assertions)]
+    pub(crate) replace_me: Box<dyn Fn() + Send>,
 }
 
 /// Runs a core on this thread until it is drained.
@@ -66,13 +73,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
     let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
     let readiness = waits.readiness.clone();
-    let core = build(
-        (start.settings, start.account),
-        start.table,
-        start.log,
-        (start.questions, start.outbox),
-        waits,
-    );
+    let core = build(start.parts, waits);
     let core = Rc::new(core);
     let router = core.router.clone();
     let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
@@ -117,13 +118,8 @@ fn listen(
     sockets.into_iter().map(wrap).collect()
 }
 
-fn build(
-    (settings, account): (Arc<Settings>, Arc<Account>),
-    table: Option<Arc<Table>>,
-    log: Option<LogSink>,
-    (questions, outbox): (SyncSender<Question>, Outbox),
-    waits: Waits,
-) -> Core {
+fn build(parts: Parts, waits: Waits) -> Core {
+    let Parts { settings, outbox, questions, log, table, account, .. } = parts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
@@ -149,6 +145,8 @@ fn build(
         untrusted_mentioned: Cell::new(false),
         turns: RefCell::default(),
         account,
+        #[cfg(debug_assertions)]
+        replace_me: parts.replace_me,
         rules: RefCell::new(Rc::new(Rules::new(settings))),
     }
 }

@@ -14,6 +14,9 @@ pub(crate) enum Event {
     CoreReady(usize, u64, Driver),
     /// That life has ended.
     CoreEnded(usize, u64, io::Result<()>),
+    /// A test wants the core replaced.
+    #[cfg(debug_assertions)]
+    Replace(usize),
     /// The embedded route table has changed.
     Table(Arc<Table>),
 }

@@ -16,6 +16,8 @@ use crate::context::{Core, Registration, Rules};
 use crate::debug_header::Trace;
 use crate::downstream::{Downstream, OutgoingHead};
 use crate::error::Failure;
+#[cfg(debug_assertions)]
+use crate::hooks;
 use crate::http::encode::{self, Destination, Forwarding, Persistence};
 use crate::http::fault::Fault;
 use crate::http::head::{Length, Version};
@@ -133,6 +135,10 @@ impl Exchange<'_> {
     async fn serve(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
         downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes)?;
         if self.request.host == PING_HOST {
+            return self.answer_ping(downstream).await;
+        }
+        #[cfg(debug_assertions)]
+        if hooks::run(self.core, &self.request.host, self.request.target.within(&self.request.bytes)) {
             return self.answer_ping(downstream).await;
         }
         let route = self.route().await?;

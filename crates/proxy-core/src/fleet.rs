@@ -116,15 +116,23 @@ impl Fleet {
         let (outbox, inbox) = inbox()?;
         let account = Arc::new(Account::default());
         let (tell, told) = (supplies.tell.clone(), supplies.tell.clone());
-        let start = core::Start {
+        let parts = core::Parts {
             settings: Arc::clone(&supplies.settings),
-            sockets: slot.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
-            inbox,
             outbox: outbox.clone(),
             questions: supplies.questions.clone(),
             log: supplies.log.as_ref().map(LogWriter::sink),
             table: supplies.table.clone(),
             account: Arc::clone(&account),
+            #[cfg(debug_assertions)]
+            replace_me: {
+                let tell = supplies.tell.clone();
+                Box::new(move || drop(tell.send(Event::Replace(core))))
+            },
+        };
+        let start = core::Start {
+            parts,
+            sockets: slot.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
+            inbox,
             // A supervisor that has ended needs no telling.
             ready: Box::new(move |driver| drop(told.send(Event::CoreReady(core, id, driver)))),
         };

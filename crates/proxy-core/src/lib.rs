@@ -23,6 +23,8 @@ mod error;
 mod event;
 mod exchange;
 mod fleet;
+#[cfg(debug_assertions)]
+mod hooks;
 pub mod http;
 mod inbox;
 mod json_log;

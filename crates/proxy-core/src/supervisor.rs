@@ -67,6 +67,8 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
                 return Ok(());
             }
             Ok(Event::Signal(_)) => {}
+            #[cfg(debug_assertions)]
+            Ok(Event::Replace(_)) => {}
             Ok(Event::Table(table)) => change_table(fleet, table),
             Err(_) => return Ok(()),
         }
@@ -102,6 +104,8 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload) {
                 // Only a core that never served fails for good, and all have.
                 let _ = fleet.ended(core, life, ended);
             }
+            #[cfg(debug_assertions)]
+            Ok(Event::Replace(core)) => fleet.replace(core, "asked for by a test"),
             Ok(Event::Table(table)) => change_table(fleet, table),
             Err(RecvTimeoutError::Timeout) => fleet.look(),
             Err(RecvTimeoutError::Disconnected) => return,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// module, with all its files. Only the pure layer lies below the clock: it may not ask it.
 const LAYERS: [(&str, &[&str]); 5] = [
     ("top", &["supervisor", "fleet", "event", "listening", "memory", "watch"]),
-    ("flow", &["core", "context", "inbox", "conn", "exchange", "choice", "conversation"]),
+    ("flow", &["core", "context", "inbox", "conn", "exchange", "choice", "conversation", "hooks"]),
     (
         "I/O",
         &[
