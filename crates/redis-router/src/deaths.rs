@@ -73,6 +73,11 @@ impl Deaths {
         }
     }
 
+    /// As `Marks::entered`, for a set that was given `set_ttl_ms` at `sent_ms`.
+    pub(crate) fn entered(&self, death: &Death<'_>, sent_ms: u64, set_ttl_ms: u64) {
+        self.marks.borrow_mut().entered(death, sent_ms.saturating_add(set_ttl_ms));
+    }
+
     fn announced(&self, death: &Death<'_>) -> u64 {
         let now_ms = self.clock.refresh();
         let until_ms = now_ms.saturating_add(self.ttl.get().as_millis() as u64);
