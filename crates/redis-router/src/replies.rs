@@ -10,6 +10,14 @@ use crate::bounds::REPLY_BYTES_MAX;
 pub(crate) struct Replies {
     parser: Parser,
     unfinished_bytes: usize,
+    torn: Option<Torn>,
+}
+
+/// A list with pushes among its elements. Redis before 7.2 sends a PUBLISH to oneself within MULTI so: the push stands in
+/// the answer to EXEC and counts as an element, and as many elements come after the list (redis/redis#12326).
+struct Torn {
+    elements: Vec<Value>,
+    missing: usize,
 }
 
 /// Bytes that are no RESP, or one value of too many.
@@ -32,7 +40,7 @@ impl std::fmt::Display for ReplyError {
 
 impl Replies {
     pub(crate) fn new() -> Replies {
-        Replies { parser: Parser::new(), unfinished_bytes: 0 }
+        Replies { parser: Parser::new(), unfinished_bytes: 0, torn: None }
     }
 
     /// Takes in `bytes` and hands each value that is complete to `take`, in wire order.
@@ -43,7 +51,7 @@ impl Replies {
             match self.parser.parse_value(&mut rest) {
                 Ok(value) => {
                     self.unfinished_bytes = rest.0.len();
-                    take(without_attributes(value));
+                    self.mend(without_attributes(value), &mut take);
                 }
                 Err(error) if error.is_timeout() => break,
                 Err(error) => return Err(ReplyError::Malformed(error)),
@@ -51,6 +59,33 @@ impl Replies {
         }
         if self.unfinished_bytes > REPLY_BYTES_MAX { Err(ReplyError::TooLong) } else { Ok(()) }
     }
+
+    /// Hands `value` on, pushes among the elements of a list before that list.
+    fn mend(&mut self, value: Value, take: &mut impl FnMut(Value)) {
+        match (self.torn.take(), value) {
+            (None, Value::Array(elements)) if elements.iter().any(is_push) => {
+                let (pushes, elements): (Vec<_>, Vec<_>) = elements.into_iter().partition(is_push);
+                self.torn = Some(Torn { elements, missing: pushes.len() });
+                pushes.into_iter().for_each(take);
+            }
+            (None, value) => take(value),
+            (torn, push @ Value::Push { .. }) => {
+                self.torn = torn;
+                take(push);
+            }
+            (Some(Torn { mut elements, missing }), value) => {
+                elements.push(value);
+                match missing - 1 {
+                    0 => take(Value::Array(elements)),
+                    missing => self.torn = Some(Torn { elements, missing }),
+                }
+            }
+        }
+    }
+}
+
+fn is_push(value: &Value) -> bool {
+    matches!(value, Value::Push { .. })
 }
 
 fn without_attributes(value: Value) -> Value {
@@ -108,6 +143,21 @@ mod tests {
         assert_eq!(parse(&bytes), whole);
         let threes: Vec<&[u8]> = WIRE.chunks(3).collect();
         assert_eq!(parse(&threes), whole);
+    }
+
+    #[test]
+    fn a_list_torn_by_pushes_is_mended() {
+        let push = ">3\r\n$7\r\nmessage\r\n$4\r\ndead\r\n$1\r\nx\r\n";
+        let told = || {
+            let data = vec![Value::BulkString("dead".into()), Value::BulkString("x".into())];
+            Value::Push { kind: PushKind::Message, data }
+        };
+        let list = |numbers: &[i64]| Value::Array(numbers.iter().map(|one| Value::Int(*one)).collect());
+        let wire = format!("*3\r\n:1\r\n:2\r\n{push}:3\r\n*2\r\n{push}{push}{push}:4\r\n:5\r\n:6\r\n");
+        let expected = [told(), list(&[1, 2, 3]), told(), told(), told(), list(&[4, 5]), Value::Int(6)];
+        for at in 0..=wire.len() {
+            assert_eq!(parse(&[&wire.as_bytes()[..at], &wire.as_bytes()[at..]]), expected, "split at {at}");
+        }
     }
 
     #[test]

@@ -108,6 +108,9 @@ fn the_same_death_is_told_once_a_second() {
         dies(&router, "a.tld", 1).await;
         has_members(&mut admin, "a.tld", &["0", "1"]).await;
         assert_eq!((admin.calls("publish"), admin.calls("sadd")), (2, 2));
+        // What is told comes back over the same connection, which goes on.
+        write(&router, &mut admin, "SREM dead:a.tld 1").await;
+        assert_eq!((health(&router, "a.tld").await, admin.calls("hello")), (FIRST_DEAD.into(), 0));
     });
 }
 
