@@ -297,3 +297,6 @@ impl Mark {
         now_ms + TICK_MS >= until_ms && !self.proven
     }
 }
+
+#[cfg(test)]
+mod tests;
