@@ -104,8 +104,7 @@ impl Deaths {
     }
 
     pub(crate) fn checker_is_active(&self) -> bool {
-        let until_ms = self.checker_until_ms.get();
-        until_ms > 0 && self.clock.refresh() < until_ms
+        self.checker_until_ms.get() > 0 && self.now().checker
     }
 
     /// What the checker's sign says: its age in milliseconds, `None` where there is none.
@@ -115,6 +114,7 @@ impl Deaths {
     }
 
     fn now(&self) -> Now {
-        Now { ms: self.clock.refresh(), checker: self.checker_is_active() }
+        let ms = self.clock.refresh();
+        Now { ms, checker: ms < self.checker_until_ms.get() }
     }
 }

@@ -1,5 +1,7 @@
 //! Dead marks: made, announced, heard, read, and over.
 
+#![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
+
 mod scene;
 
 use std::rc::Rc;
