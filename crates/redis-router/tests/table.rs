@@ -1,5 +1,7 @@
 //! A router over a table instead of a server.
 
+#![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
+
 mod scene;
 
 use std::sync::Arc;
