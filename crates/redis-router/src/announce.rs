@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use log::warn;
 use redis::{Value, cmd};
@@ -39,39 +40,43 @@ impl Announcements {
             return;
         }
         self.under_way.set(self.under_way.get() + 1);
-        let (all, pipeline) = (self.clone(), self.pipeline(death));
+        let (all, message) = (self.clone(), death.to_string());
         monoio::spawn(async move {
-            all.carry_out(&connection, pipeline).await;
+            all.carry_out(&connection, &message).await;
             all.under_way.set(all.under_way.get() - 1);
             all.all_ended.ring();
         });
     }
 
-    /// The mark and the message as one; the message alone where an external checker owns the sets.
-    fn pipeline(&self, death: &Death<'_>) -> Pipeline {
+    /// Lost with the connection it is not sent again: the mark is known here, and others see the death themselves.
+    async fn carry_out(&self, connection: &Connection, message: &str) {
+        let death = Death::parse(message).expect("it was written from a death");
+        let deaths = &self.store.deaths;
+        let ttl_s = (!deaths.checker_is_active()).then(|| whole_seconds(deaths.ttl()));
+        let sent_ms = self.store.clock.refresh();
+        let Ok(replies) = connection.call(self.pipeline(&death, message, ttl_s)).await else { return };
+        match (replies.iter().find_map(refusal), ttl_s) {
+            (Some(said), _) => self.complain(&said),
+            (None, Some(ttl_s)) => deaths.entered(&death, sent_ms, ttl_s * 1_000),
+            (None, None) => {}
+        }
+    }
+
+    /// The mark and the message as one; the message alone where an external checker owns the sets (no `ttl_s`).
+    fn pipeline(&self, death: &Death<'_>, message: &str, ttl_s: Option<u64>) -> Pipeline {
         let mut pipeline = Pipeline::default();
-        let mut publish = cmd("PUBLISH");
-        publish.arg(CHANNEL).arg(death.to_string());
-        if self.store.deaths.checker_is_active() {
+        let publish = cmd("PUBLISH").arg(CHANNEL).arg(message).take();
+        let Some(ttl_s) = ttl_s else {
             pipeline.push(&publish);
             return pipeline;
-        }
+        };
         let key = format!("{}{}", self.store.prefixes.dead, death.frontend);
-        let ttl_s = self.store.deaths.ttl().as_millis().div_ceil(1_000).max(1) as u64;
         pipeline.push(&cmd("MULTI"));
         pipeline.push(cmd("SADD").arg(&key).arg(death.index));
         pipeline.push(cmd("EXPIRE").arg(&key).arg(ttl_s));
         pipeline.push(&publish);
         pipeline.push(&cmd("EXEC"));
         pipeline
-    }
-
-    async fn carry_out(&self, connection: &Connection, pipeline: Pipeline) {
-        // Lost with the connection it is not sent again: the mark is known here, and others see the death themselves.
-        let Ok(replies) = connection.call(pipeline).await else { return };
-        if let Some(said) = replies.iter().find_map(refusal) {
-            self.complain(&said);
-        }
     }
 
     fn complain(&self, said: &str) {
@@ -84,6 +89,11 @@ impl Announcements {
             );
         }
     }
+}
+
+/// EXPIRE with 0 would delete the set.
+fn whole_seconds(ttl: Duration) -> u64 {
+    ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1)
 }
 
 /// The error in a reply, that of a command within EXEC included.

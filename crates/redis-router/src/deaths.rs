@@ -73,6 +73,11 @@ impl Deaths {
         }
     }
 
+    /// As `Marks::entered`, for a set that was given `set_ttl_ms` at `sent_ms`.
+    pub(crate) fn entered(&self, death: &Death<'_>, sent_ms: u64, set_ttl_ms: u64) {
+        self.marks.borrow_mut().entered(death, sent_ms.saturating_add(set_ttl_ms));
+    }
+
     fn announced(&self, death: &Death<'_>) -> u64 {
         let now_ms = self.clock.refresh();
         let until_ms = now_ms.saturating_add(self.ttl.get().as_millis() as u64);
@@ -99,8 +104,7 @@ impl Deaths {
     }
 
     pub(crate) fn checker_is_active(&self) -> bool {
-        let until_ms = self.checker_until_ms.get();
-        until_ms > 0 && self.clock.refresh() < until_ms
+        self.checker_until_ms.get() > 0 && self.now().checker
     }
 
     /// What the checker's sign says: its age in milliseconds, `None` where there is none.
@@ -110,6 +114,7 @@ impl Deaths {
     }
 
     fn now(&self) -> Now {
-        Now { ms: self.clock.refresh(), checker: self.checker_is_active() }
+        let ms = self.clock.refresh();
+        Now { ms, checker: ms < self.checker_until_ms.get() }
     }
 }

@@ -35,21 +35,23 @@ pub(crate) async fn greet(
     prefixes: &Prefixes,
 ) -> Result<Granted, String> {
     let refused = hello(connection, settings).await?;
-    let tracks = refused.is_none();
+    let probes = [
+        cmd("SELECT").arg(settings.db).take(),
+        cmd("LRANGE").arg(format!("{}*", prefixes.lists)).arg(0).arg(0).take(),
+        cmd("SMEMBERS").arg(format!("{}*", prefixes.dead)).take(),
+        cmd("HGETALL").arg(format!("{}*", prefixes.options)).take(),
+        cmd("PTTL").arg(format!("{}*", prefixes.lists)).take(),
+    ];
     let mut pipeline = Pipeline::default();
-    pipeline.push(cmd("SELECT").arg(settings.db));
-    pipeline.push(cmd("LRANGE").arg(format!("{}*", prefixes.lists)).arg(0).arg(0));
-    pipeline.push(cmd("SMEMBERS").arg(format!("{}*", prefixes.dead)));
-    pipeline.push(cmd("HGETALL").arg(format!("{}*", prefixes.options)));
-    pipeline.push(cmd("PTTL").arg(format!("{}*", prefixes.lists)));
-    if tracks {
+    probes.iter().for_each(|probe| pipeline.push(probe));
+    if refused.is_none() {
         pipeline.push(&tracking(prefixes));
         pipeline.push(&swap_count());
         pipeline.push(cmd("SUBSCRIBE").arg(CHANNEL));
     }
     let mut replies = call(connection, pipeline).await?.into_iter();
-    let probes = replies.by_ref().take(5);
-    if let Some(error) = probes.filter_map(server_error).find(|error| error.code() != "WRONGTYPE") {
+    let probed = replies.by_ref().take(probes.len());
+    if let Some(error) = probed.filter_map(server_error).find(|error| error.code() != "WRONGTYPE") {
         return Err(explain(&error, settings));
     }
     if let Some(why) = refused {

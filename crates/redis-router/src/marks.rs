@@ -56,7 +56,7 @@ struct Mark {
     index: usize,
     /// What it speaks of; empty: of nothing that ever stood there.
     url: Box<str>,
-    /// Number of its announcement; 0: none.
+    /// Number of its last announcement; 0: none. Reads sent before it say nothing about it.
     announcement: u64,
     /// When an announced death is over; `None`: known from the set alone.
     until_ms: Option<u64>,
@@ -116,7 +116,7 @@ impl Marks {
         });
     }
 
-    /// Deaths announced so far.
+    /// Deaths announced, and taken into a set, so far.
     pub(crate) fn announcements(&self) -> u64 {
         self.announcements
     }
@@ -137,6 +137,17 @@ impl Marks {
             *before = mark;
         } else {
             self.insert(death.frontend, mark, now_ms);
+        }
+    }
+
+    /// The store has taken `death` into the set, which expires at `set_until_ms`.
+    pub(crate) fn entered(&mut self, death: &Death<'_>, set_until_ms: u64) {
+        self.announcements += 1;
+        let announcement = self.announcements;
+        if let Some(mark) = self.mark(death.frontend, death.index).filter(|mark| *mark.url == *death.url) {
+            // Reads sent before this do not show it.
+            mark.announcement = announcement;
+            mark.membership = Membership::In { until_ms: set_until_ms };
         }
     }
 
@@ -294,3 +305,6 @@ impl Mark {
         now_ms + TICK_MS >= until_ms && !self.proven
     }
 }
+
+#[cfg(test)]
+mod tests;

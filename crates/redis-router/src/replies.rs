@@ -10,12 +10,12 @@ use crate::bounds::REPLY_BYTES_MAX;
 pub(crate) struct Replies {
     parser: Parser,
     unfinished_bytes: usize,
-    interrupted: Option<Interrupted>,
+    torn: Option<Torn>,
 }
 
-/// An answer whose last elements are still to come. Before 7.2 Redis writes a message that a transaction publishes to
-/// its own connection into the midst of EXEC's answer, in the place of an element, which then follows the answer.
-struct Interrupted {
+/// A list with pushes among its elements. Redis before 7.2 sends a PUBLISH to oneself within MULTI so: the push stands in
+/// the answer to EXEC and counts as an element, and as many elements come after the list (redis/redis#12326).
+struct Torn {
     elements: Vec<Value>,
     missing: usize,
 }
@@ -40,7 +40,7 @@ impl std::fmt::Display for ReplyError {
 
 impl Replies {
     pub(crate) fn new() -> Replies {
-        Replies { parser: Parser::new(), unfinished_bytes: 0, interrupted: None }
+        Replies { parser: Parser::new(), unfinished_bytes: 0, torn: None }
     }
 
     /// Takes in `bytes` and hands each value that is complete to `take`, in wire order.
@@ -51,7 +51,7 @@ impl Replies {
             match self.parser.parse_value(&mut rest) {
                 Ok(value) => {
                     self.unfinished_bytes = rest.0.len();
-                    self.untangle(without_attributes(value), &mut take);
+                    self.mend(without_attributes(value), &mut take);
                 }
                 Err(error) if error.is_timeout() => break,
                 Err(error) => return Err(ReplyError::Malformed(error)),
@@ -60,24 +60,26 @@ impl Replies {
         if self.unfinished_bytes > REPLY_BYTES_MAX { Err(ReplyError::TooLong) } else { Ok(()) }
     }
 
-    /// Hands `value` on: pushes for themselves, answers whole.
-    fn untangle(&mut self, value: Value, take: &mut impl FnMut(Value)) {
-        match (value, &mut self.interrupted) {
-            (push @ Value::Push { .. }, _) => take(push),
-            (value, Some(interrupted)) => {
-                interrupted.elements.push(value);
-                interrupted.missing -= 1;
-                if interrupted.missing == 0 {
-                    let whole = self.interrupted.take().map(|interrupted| interrupted.elements);
-                    take(Value::Array(whole.unwrap_or_default()));
-                }
-            }
-            (Value::Array(elements), None) if elements.iter().any(is_push) => {
+    /// Hands `value` on, pushes among the elements of a list before that list.
+    fn mend(&mut self, value: Value, take: &mut impl FnMut(Value)) {
+        match (self.torn.take(), value) {
+            (None, Value::Array(elements)) if elements.iter().any(is_push) => {
                 let (pushes, elements): (Vec<_>, Vec<_>) = elements.into_iter().partition(is_push);
-                self.interrupted = Some(Interrupted { elements, missing: pushes.len() });
+                self.torn = Some(Torn { elements, missing: pushes.len() });
                 pushes.into_iter().for_each(take);
             }
-            (value, None) => take(value),
+            (None, value) => take(value),
+            (torn, push @ Value::Push { .. }) => {
+                self.torn = torn;
+                take(push);
+            }
+            (Some(Torn { mut elements, missing }), value) => {
+                elements.push(value);
+                match missing - 1 {
+                    0 => take(Value::Array(elements)),
+                    missing => self.torn = Some(Torn { elements, missing }),
+                }
+            }
         }
     }
 }
@@ -143,16 +145,19 @@ mod tests {
         assert_eq!(parse(&threes), whole);
     }
 
-    /// As Redis 7.0.15 answers `MULTI; SADD; EXPIRE; PUBLISH; EXEC` on a connection that has subscribed.
     #[test]
-    fn a_message_within_the_answer_to_a_transaction_is_taken_out() {
-        let wire = b"*3\r\n:1\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$4\r\ndead\r\n$1\r\nx\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n:3\r\n+PONG\r\n";
-        let values = parse(&[wire]);
-        assert!(matches!(&values[..2], [Value::Push { .. }, Value::Push { .. }]), "{values:?}");
-        let ints = |ints: &[i64]| Value::Array(ints.iter().copied().map(Value::Int).collect());
-        assert_eq!(values[2..], [ints(&[1, 1, 3]), Value::SimpleString("PONG".into())]);
-        let bytes: Vec<&[u8]> = wire.chunks(1).collect();
-        assert_eq!(parse(&bytes), values);
+    fn a_list_torn_by_pushes_is_mended() {
+        let push = ">3\r\n$7\r\nmessage\r\n$4\r\ndead\r\n$1\r\nx\r\n";
+        let told = || {
+            let data = vec![Value::BulkString("dead".into()), Value::BulkString("x".into())];
+            Value::Push { kind: PushKind::Message, data }
+        };
+        let list = |numbers: &[i64]| Value::Array(numbers.iter().map(|one| Value::Int(*one)).collect());
+        let wire = format!("*3\r\n:1\r\n:2\r\n{push}:3\r\n*2\r\n{push}{push}{push}:4\r\n:5\r\n:6\r\n");
+        let expected = [told(), list(&[1, 2, 3]), told(), told(), told(), list(&[4, 5]), Value::Int(6)];
+        for at in 0..=wire.len() {
+            assert_eq!(parse(&[&wire.as_bytes()[..at], &wire.as_bytes()[at..]]), expected, "split at {at}");
+        }
     }
 
     #[test]

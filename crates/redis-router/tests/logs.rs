@@ -68,6 +68,7 @@ fn each_change_is_said_once() {
             LINES.lock().unwrap().iter().all(|line| !line.contains("redis ") || line.contains("127.0.0.1:"))
         );
     });
+    refusals_are_rationed();
     // A server without HELLO quotes what it was sent.
     let old = RedisServer::start_with(&["--requirepass", "geheim", "--rename-command", "HELLO", "nothing"]);
     let mut settings = old.settings();
@@ -75,5 +76,34 @@ fn each_change_is_said_once() {
     scene(settings, TcpDialer, async |router| {
         eventually("it is polled", async || matches!(router.state(), StoreState::Polling { .. })).await;
         assert_eq!((said("pushes no changes"), said("geheim")), (1, 0), "{LINES:?}");
+    });
+}
+
+fn refusals_are_rationed() {
+    let acl = "--user reader on >secret ~* resetchannels +@all -sadd";
+    let server = RedisServer::start_with(&acl.split(' ').collect::<Vec<_>>());
+    let mut settings = server.settings();
+    (settings.username, settings.password) = (Some("reader".into()), Some("secret".into()));
+    scene(settings, TcpDialer, async |router| {
+        let mut admin = server.admin();
+        admin.run("RPUSH frontend:c.tld app http://10.0.0.1 http://10.0.0.2");
+        admin.run("HSET options:c.tld color red sticky ip");
+        admin.run("SET dead:c.tld text");
+        tracking(&router).await;
+        let route = router.find("c.tld").await.unwrap().unwrap();
+        for backend in &route.frontend.backends {
+            router.backend_died(&route, backend);
+        }
+        eventually("the refusal is said", async || said("was not announced: NOPERM") == 1).await;
+        admin.run("CLIENT KILL TYPE normal SKIPME yes");
+        let again = async || said("connection lost") == 2 && router.state() == StoreState::Tracking;
+        eventually("it is connected again", again).await;
+        admin.run("RPUSH frontend:c.tld http://10.0.0.3");
+        eventually("it is read again", async || {
+            router.find("c.tld").await.unwrap().unwrap().frontend.listed == 3
+        })
+        .await;
+        assert_eq!((said("are not heard (NOPERM"), said("was not announced")), (1, 1), "{LINES:?}");
+        assert_eq!((said("\"color\""), said("\"sticky\""), said("holds no set")), (1, 1, 1), "{LINES:?}");
     });
 }

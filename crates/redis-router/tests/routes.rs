@@ -5,7 +5,7 @@ mod scene;
 use std::rc::Rc;
 use std::time::Duration;
 
-use redis_router::{CacheSettings, Cached, RedisSettings, Server, StoreState};
+use redis_router::{Balance, CacheSettings, Cached, Health, Options, RedisSettings, Server, StoreState};
 use scene::{
     RedisServer, TcpDialer, UnixDialer, eventually, known, scene, scene_with, served, serves, tracking,
 };
@@ -172,6 +172,80 @@ fn keys_of_another_type_count_as_absent() {
         admin.run("RPUSH frontend:a.tld own");
         serves(&router, "a.tld", "own").await;
         assert!(router.find("a.tld").await.unwrap().unwrap().frontend.backends.is_empty());
+    });
+}
+
+#[test]
+fn options_have_a_look_up_of_their_own() {
+    let server = RedisServer::start();
+    scene(server.settings(), TcpDialer, async |router| {
+        let mut admin = server.admin();
+        admin.run("RPUSH frontend:www.a.tld app http://10.0.0.1");
+        tracking(&router).await;
+        let options = async || router.find("www.a.tld:80").await.unwrap().unwrap().options.clone();
+        assert_eq!(options().await, Options::default());
+        let https = Options { https_redirect: true, ..Options::default() };
+        let in_turn = Options { balance: Some(Balance::RoundRobin), sticky: true, ..Options::default() };
+        let on_port = Options { balance: Some(Balance::LeastRequests), ..Options::default() };
+        for (line, expected) in [
+            ("HSET options:* httpsRedirect true", &https),
+            ("HSET options:*.a.tld balance roundRobin sticky cookie color red", &in_turn),
+            ("HSET options:www.a.tld sticky maybe", &Options::default()),
+            ("HSET options:www.a.tld:80 balance leastRequests", &on_port),
+            ("DEL options:www.a.tld:80 options:www.a.tld", &in_turn),
+            ("HDEL options:*.a.tld balance", &Options { sticky: true, ..Options::default() }),
+            ("RENAME options:*.a.tld options:other", &https),
+            ("SET options:*.tld text", &https),
+            ("PEXPIRE options:* 200", &Options::default()),
+        ] {
+            admin.run(line);
+            eventually(line, async || options().await == *expected).await;
+        }
+    });
+}
+
+#[test]
+fn options_expire_without_a_push() {
+    let server = RedisServer::start();
+    scene(server.settings(), TcpDialer, async |router| {
+        let mut admin = server.admin();
+        admin.run("RPUSH frontend:a.tld app http://10.0.0.1");
+        admin.run("DEBUG SET-ACTIVE-EXPIRE 0");
+        admin.run("HSET options:a.tld sticky cookie");
+        admin.run("PEXPIRE options:a.tld 600");
+        tracking(&router).await;
+        let sticky = async || router.find("a.tld").await.unwrap().unwrap().options.sticky;
+        assert!(sticky().await);
+        eventually("they have expired", async || !sticky().await).await;
+    });
+}
+
+#[test]
+fn a_key_as_it_stands() {
+    let server = RedisServer::start();
+    scene(server.settings(), TcpDialer, async |router| {
+        let mut admin = server.admin();
+        admin.run("RPUSH frontend:* any http://10.0.0.1");
+        admin.run("HSET options:a.tld sticky cookie");
+        tracking(&router).await;
+        for host in ["=a.tld:12-01-31", "=a.tld", "=", "==a.tld"] {
+            assert_eq!(served(&router, host).await, "-", "{host}");
+        }
+        admin.run("RPUSH frontend:a.tld:12-01-31 version http://10.0.0.1 http://10.0.0.2");
+        serves(&router, "=a.tld:12-01-31", "version").await;
+        admin.run("HSET options:a.tld:12-01-31 httpsRedirect 1");
+        admin.run("SADD dead:a.tld:12-01-31 1");
+        admin.run("SADD dead:a.tld 0");
+        let as_told = async || {
+            let route = router.find("=a.tld:12-01-31").await.unwrap().unwrap();
+            let health: Vec<_> =
+                route.frontend.backends.iter().map(|backend| route.health(backend)).collect();
+            let options = &route.options;
+            health == [Health::Live, Health::Dead] && options.https_redirect && !options.sticky
+        };
+        eventually("its own options and marks count", as_told).await;
+        assert_eq!(served(&router, "=*").await, "any");
+        assert_eq!(served(&router, "a.tld").await, "any");
     });
 }
 

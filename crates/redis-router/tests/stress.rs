@@ -1,4 +1,4 @@
-//! Routes change as fast as they can while they are looked up; nothing stale may remain.
+//! Routes and dead sets change as fast as they can while they are looked up; nothing stale may remain.
 
 #![allow(clippy::unwrap_used, reason = "test support: a failure is to stop the test")]
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redis_router::Health;
 use scene::{Admin, RedisServer, TcpDialer, known, scene, served, serves, tracking};
 
 const HOSTS: u64 = 40;
@@ -95,6 +96,66 @@ fn no_row_differs_from_redis_in_the_end() {
             seen.insert(expected);
         }
         println!("{steps} changes, {} lists in the end", seen.len());
+    });
+}
+
+/// One random change of a dead set: of a host or of the wildcard that serves it.
+fn mark(admin: &mut Admin, random: &mut fastrand::Rng) {
+    let host = host(random.u64(..));
+    let name = if random.bool() { format!("*.{}", host.split_once('.').unwrap().1) } else { host };
+    let index = random.u32(..4);
+    match random.u32(..10) {
+        0 => admin.run(&format!("DEL dead:{name}")),
+        1..6 => admin.run(&format!("SREM dead:{name} {index}")),
+        _ => {
+            admin.run(&format!("SADD dead:{name} {index}"));
+            admin.run(&format!("EXPIRE dead:{name} 60"))
+        }
+    };
+}
+
+fn dead_in_redis(admin: &mut Admin, host: &str) -> BTreeSet<usize> {
+    let wildcard = format!("*.{}", host.split_once('.').unwrap().1);
+    let mut members = |name: &str| -> BTreeSet<usize> {
+        redis::cmd("SMEMBERS").arg(format!("dead:{name}")).query(&mut admin.0).unwrap()
+    };
+    &members(host) | &members(&wildcard)
+}
+
+async fn dead_here(router: &redis_router::Router, host: &str) -> BTreeSet<usize> {
+    let route = router.find(host).await.unwrap().unwrap();
+    let backends = route.frontend.backends.iter();
+    backends.filter(|backend| route.health(backend) != Health::Live).map(|backend| backend.index).collect()
+}
+
+#[test]
+fn no_mark_differs_from_redis_in_the_end() {
+    let seed = fastrand::u64(..);
+    let server = RedisServer::start();
+    let mut admin = server.admin();
+    for group in 0..4 {
+        admin.run(&format!("RPUSH frontend:*.group{group}.tld app http://h0 http://h1 http://h2 http://h3"));
+    }
+    scene(server.settings(), TcpDialer, async |router| {
+        tracking(&router).await;
+        let mut writer = server.admin();
+        let writing = std::thread::spawn(move || {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (0..20_000).for_each(|_| mark(&mut writer, &mut random));
+        });
+        while !writing.is_finished() {
+            for number in 0..HOSTS {
+                dead_here(&router, &host(number)).await;
+            }
+        }
+        writing.join().unwrap();
+        // Pushes come in order: once this is seen, so are all before it.
+        admin.run("RPUSH frontend:marker marker");
+        serves(&router, "marker", "marker").await;
+        for number in 0..HOSTS {
+            let (host, expected) = (host(number), dead_in_redis(&mut admin, &host(number)));
+            assert_eq!(dead_here(&router, &host).await, expected, "seed {seed}, {host}");
+        }
     });
 }
 
