@@ -128,8 +128,10 @@ fn a_backend_dies_and_comes_back_as_the_checker_says() {
     assert!((31..=60).contains(&ttl), "not the checker's: {ttl}");
     let back = Backend::run_on(refusing.listen(), |peer| live(peer, "back"));
     wait::until("the checker has taken the mark away", || scene.redis.marks(SITE).is_empty());
-    for proxy in [&scene.proxy, &other] {
-        wait::until("it is used again", || proxy.connect().ask(get("/")).text() == "back");
+    for (proxy, which) in [(&scene.proxy, "told"), (&other, "idle")] {
+        wait::until(&format!("it is used again by the {which} proxy"), || {
+            proxy.connect().ask(get("/")).text() == "back"
+        });
     }
     assert!(back.requests()[0].target() == "/CloudHealthCheck");
 }
@@ -148,7 +150,7 @@ fn what_the_checker_marks_all_proxies_avoid() {
             }
         }
     });
-    let good = mortal("good");
+    let good = Backend::saying("good");
     let scene = Scene::on(redis, json!({}), &[&good.url(), &sick.url()]);
     let other = scene.another_proxy(json!({}));
     assert_eq!(other.connect().ask(get("/")).status, 200);

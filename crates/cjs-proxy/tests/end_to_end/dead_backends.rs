@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::routing::for_host;
 use crate::support::backend::Backend;
 use crate::support::mortal::{ask_until_reached, dead, mortal, wait_until_avoided};
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get};
 use crate::support::wait::{self, Gate};
@@ -19,6 +20,13 @@ fn ttl(seconds: u32, cores: u32) -> Value {
 
 fn wait_until_used(scene: &Scene, backend: &Backend) {
     ask_until_reached(&scene.proxy, backend, &get("/"));
+}
+
+/// Waits until both cores follow Redis.
+fn wait_until_followed(proxy: &Proxy) {
+    wait::until("both cores follow Redis", || {
+        proxy.log().iter().filter(|line| line.contains("followed live")).count() >= 2
+    });
 }
 
 /// Has `backend`, called `name`, fail once, and waits for its mark.
@@ -209,6 +217,21 @@ fn removing_a_mark_of_ones_own_revives_its_backend() {
         wait_until_avoided(&scene.proxy, &first, &get("/"));
         scene.redis.command(removal);
         wait_until_used(&scene, &first);
+    }
+}
+
+#[test]
+fn a_removal_is_known_to_a_proxy_that_was_idle_meanwhile() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
+    let (idle, new) = (scene.another_proxy(ttl(600, 2)), scene.another_proxy(ttl(600, 2)));
+    ask_until_reached(&idle, &first, &get("/"));
+    wait_until_followed(&new);
+    kill(&scene, &first, "first");
+    scene.redis.command(&format!("SREM dead:{SITE} 0"));
+    // Both have heard of the death; one knows the site, the other was never asked for it.
+    for proxy in [&idle, &new] {
+        ask_until_reached(proxy, &first, &get("/"));
     }
 }
 
