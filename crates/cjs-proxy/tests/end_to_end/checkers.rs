@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::backend::{Backend, Refusing};
 use crate::support::hchecker::Checker;
-use crate::support::mortal::{ask_until_reached, live, mortal};
+use crate::support::mortal::{ask_until_reached, live, mortal, wait_until_avoided};
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get, get_from};
 use crate::support::wait;
@@ -128,8 +128,10 @@ fn a_backend_dies_and_comes_back_as_the_checker_says() {
     assert!((31..=60).contains(&ttl), "not the checker's: {ttl}");
     let back = Backend::run_on(refusing.listen(), |peer| live(peer, "back"));
     wait::until("the checker has taken the mark away", || scene.redis.marks(SITE).is_empty());
-    for proxy in [&scene.proxy, &other] {
-        wait::until("it is used again", || proxy.connect().ask(get("/")).text() == "back");
+    for (proxy, which) in [(&scene.proxy, "told"), (&other, "idle")] {
+        wait::until(&format!("it is used again by the {which} proxy"), || {
+            proxy.connect().ask(get("/")).text() == "back"
+        });
     }
     assert!(back.requests()[0].target() == "/CloudHealthCheck");
 }
@@ -148,7 +150,7 @@ fn what_the_checker_marks_all_proxies_avoid() {
             }
         }
     });
-    let good = mortal("good");
+    let good = Backend::saying("good");
     let scene = Scene::on(redis, json!({}), &[&good.url(), &sick.url()]);
     let other = scene.another_proxy(json!({}));
     assert_eq!(other.connect().ask(get("/")).status, 200);
@@ -162,6 +164,26 @@ fn what_the_checker_marks_all_proxies_avoid() {
         let before = for_clients(&sick);
         (0..40).all(|_| other.connect().ask(get("/")).status == 200 && for_clients(&sick) == before)
     });
+}
+
+#[test]
+fn what_the_checker_holds_dead_the_proxys_own_time_does_not_revive() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let config = json!({ "server": { "deadBackendTTL": 1 } });
+    let scene = Scene::on(pinged(0), config, &[&first.url(), &second.url()]);
+    scene.proxy.wait_for_log("followed live");
+    let heard = scene.redis.subscribe("dead");
+    ask_until_reached(&scene.proxy, &first, &get("/die/first"));
+    heard.wait_for(1);
+    scene.redis.command(&format!("SADD dead:{SITE} 0"));
+    scene.redis.command(&format!("EXPIRE dead:{SITE} 60"));
+    wait_until_avoided(&scene.proxy, &first, &get("/"));
+    let (before, begun) = (first.requests().len(), wait::now());
+    wait::until("more than the proxy's own time", || {
+        assert_eq!(scene.ask(get("/")).text(), "second");
+        begun.elapsed() > Duration::from_millis(2500)
+    });
+    assert_eq!(first.requests().len(), before);
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! A backend that is marked dead is avoided: by whom, for how long, and what ends it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::routing::for_host;
+use super::routing::{answer, for_host};
 use crate::support::backend::Backend;
 use crate::support::mortal::{ask_until_reached, dead, mortal, wait_until_avoided};
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::scene::{SITE, Scene, get};
+use crate::support::scene::{SITE, Scene, get, request};
 use crate::support::wait::{self, Gate};
 
 fn ttl(seconds: u32, cores: u32) -> Value {
@@ -19,6 +20,13 @@ fn ttl(seconds: u32, cores: u32) -> Value {
 
 fn wait_until_used(scene: &Scene, backend: &Backend) {
     ask_until_reached(&scene.proxy, backend, &get("/"));
+}
+
+/// Waits until both cores follow Redis.
+fn wait_until_followed(proxy: &Proxy) {
+    wait::until("both cores follow Redis", || {
+        proxy.log().iter().filter(|line| line.contains("followed live")).count() >= 2
+    });
 }
 
 /// Has `backend`, called `name`, fail once, and waits for its mark.
@@ -165,42 +173,6 @@ fn a_list_in_another_order_leaves_no_live_backend_out() {
 }
 
 #[test]
-fn marks_of_others_are_honoured_and_their_removal_too() {
-    let (first, second) = (mortal("first"), mortal("second"));
-    let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
-    for _ in 0..3 {
-        wait_until_used(&scene, &first);
-        scene.redis.command(&format!("SADD dead:{SITE} 0"));
-        wait_until_avoided(&scene.proxy, &first, &get("/"));
-        scene.redis.command(&format!("SREM dead:{SITE} 0"));
-        wait_until_used(&scene, &first);
-        scene.redis.command(&format!("SADD dead:{SITE} 1"));
-        wait_until_avoided(&scene.proxy, &second, &get("/"));
-        scene.redis.command(&format!("DEL dead:{SITE}"));
-        wait_until_used(&scene, &second);
-    }
-    scene.redis.command(&format!("SADD dead:{SITE} 0 1"));
-    wait::until("none is left", || scene.ask(get("/")).status == 502);
-    scene.redis.command(&format!("SREM dead:{SITE} 1"));
-    wait::until("one is back", || scene.ask(get("/")).text() == "second");
-}
-
-#[test]
-fn a_death_as_hipache_tells_it_is_honoured() {
-    let (first, second) = (mortal("first"), mortal("second"));
-    let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
-    // Hipache and PlanB, which tells last, write the URL as Node and Go print it.
-    for printed in [format!("{}/", first.url()), first.url()] {
-        wait_until_used(&scene, &first);
-        scene.redis.command(&format!("SADD dead:{SITE} 0"));
-        scene.redis.command(&format!("EXPIRE dead:{SITE} 600"));
-        scene.redis.command(&format!("PUBLISH dead {SITE};{printed};0;2"));
-        wait_until_avoided(&scene.proxy, &first, &get("/"));
-        scene.redis.command(&format!("DEL dead:{SITE}"));
-    }
-}
-
-#[test]
 fn removing_a_mark_of_ones_own_revives_its_backend() {
     let (first, second) = (mortal("first"), mortal("second"));
     let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
@@ -213,56 +185,17 @@ fn removing_a_mark_of_ones_own_revives_its_backend() {
 }
 
 #[test]
-fn a_mark_of_others_ends_with_its_key() {
+fn a_removal_is_known_to_a_proxy_that_was_idle_meanwhile() {
     let (first, second) = (mortal("first"), mortal("second"));
     let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
-    scene.redis.command(&format!("SADD dead:{SITE} 0"));
-    wait_until_avoided(&scene.proxy, &first, &get("/"));
-    scene.redis.command(&format!("PEXPIRE dead:{SITE} 300"));
-    wait_until_used(&scene, &first);
-}
-
-#[test]
-fn marks_that_were_there_before_the_proxy_hold_from_its_first_request() {
-    let redis = Redis::start();
-    redis.command(&format!("SADD dead:{SITE} 0"));
-    let (first, second) = (mortal("first"), mortal("second"));
-    let scene = Scene::on(redis, json!({}), &[&first.url(), &second.url()]);
-    scene.proxy.wait_for_log("followed live");
-    for _ in 0..40 {
-        assert_eq!(scene.ask(get("/")).text(), "second");
-    }
-}
-
-#[test]
-fn even_an_only_backend_is_left_alone_where_others_marked_it() {
-    let backend = mortal("only");
-    let scene = Scene::of(&backend);
-    scene.redis.command(&format!("SADD dead:{SITE} 0"));
-    wait::until("it is left alone", || scene.ask(get("/")).status == 502);
-    scene.redis.command(&format!("DEL dead:{SITE}"));
-    wait::until("it is asked again", || scene.ask(get("/")).status == 200);
-}
-
-#[test]
-fn under_a_wildcard_marks_of_the_key_and_of_the_host_count() {
-    let (first, second) = (mortal("first"), mortal("second"));
-    let scene = Scene::with(ttl(600, 2), &[&second.url()]);
-    scene.redis.route("*.wild.example", &["wild", &first.url(), &second.url()]);
-    let (one, other) = (for_host("one.wild.example"), for_host("other.wild.example"));
-    for key in ["dead:one.wild.example", "dead:*.wild.example"] {
-        for request in [&one, &other] {
-            ask_until_reached(&scene.proxy, &first, request);
-        }
-        scene.redis.command(&format!("SADD {key} 0"));
-        wait_until_avoided(&scene.proxy, &first, &one);
-        wait_until_avoided(&scene.proxy, &first, &for_host("ONE.wild.example.:8080"));
-        if key.contains('*') {
-            wait_until_avoided(&scene.proxy, &first, &other);
-        } else {
-            ask_until_reached(&scene.proxy, &first, &other);
-        }
-        scene.redis.command(&format!("DEL {key}"));
+    let (idle, new) = (scene.another_proxy(ttl(600, 2)), scene.another_proxy(ttl(600, 2)));
+    ask_until_reached(&idle, &first, &get("/"));
+    wait_until_followed(&new);
+    kill(&scene, &first, "first");
+    scene.redis.command(&format!("SREM dead:{SITE} 0"));
+    // Both have heard of the death; one knows the site, the other was never asked for it.
+    for proxy in [&idle, &new] {
+        ask_until_reached(proxy, &first, &get("/"));
     }
 }
 
@@ -278,6 +211,16 @@ fn under_a_wildcard_a_death_is_marked_and_told_for_the_matched_key() {
     wait_until_avoided(&scene.proxy, &dead, &for_host("other.wild.example"));
 }
 
+/// Has `first` fail once; from then on it is passed over.
+fn expect_local_avoidance(proxy: &Proxy, first: &Backend) {
+    ask_until_reached(proxy, first, &get("/die/first"));
+    let before = first.requests().len();
+    for _ in 0..40 {
+        assert_eq!(proxy.connect().ask(get("/")).text(), "second");
+    }
+    assert_eq!(first.requests().len(), before);
+}
+
 #[test]
 fn a_dead_backend_is_avoided_while_redis_is_down() {
     let (first, second) = (mortal("first"), mortal("second"));
@@ -285,50 +228,87 @@ fn a_dead_backend_is_avoided_while_redis_is_down() {
     wait_until_used(&scene, &first);
     scene.redis.kill();
     scene.proxy.wait_for_log("connection lost");
-    ask_until_reached(&scene.proxy, &first, &get("/die/first"));
-    let before = first.requests().len();
-    for _ in 0..40 {
-        assert_eq!(scene.ask(get("/")).text(), "second");
-    }
-    assert_eq!(first.requests().len(), before);
+    expect_local_avoidance(&scene.proxy, &first);
 }
 
 #[test]
-fn what_others_put_on_the_channel_or_under_the_keys_does_no_harm() {
+fn a_dead_backend_is_avoided_before_redis_has_answered() {
     let (first, second) = (mortal("first"), mortal("second"));
-    let scene = Scene::with(json!({}), &[&first.url(), &second.url()]);
-    let url = first.url();
-    let long = "x".repeat(100_000);
-    for line in [
-        "undefined;undefined;undefined;undefined".into(),
-        ";;;".into(),
-        "site.example".into(),
-        format!("site.example;{url};0"),
-        format!("site.example;{url};0;2;9"),
-        format!("site.example;{url};-1;2"),
-        format!("site.example;{url};99999999999999999999;2"),
-        format!("site.example;{url};7;8"),
-        format!("site.example;{url};zero;two"),
-        "site.example;http://elsewhere/;0;2".into(),
-        format!("site.example;{long};0;2"),
-        long,
-    ] {
-        scene.redis.command(&format!("PUBLISH dead {line}"));
+    let scene = Scene::with(ttl(600, 1), &[&first.url(), &second.url()]);
+    wait_until_used(&scene, &first);
+    scene.redis.signal(Signal::SIGSTOP);
+    expect_local_avoidance(&scene.proxy, &first);
+    scene.redis.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_redis_that_refuses_the_mark_costs_only_that_others_know() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let scene = Scene::with(ttl(600, 1), &[&first.url(), &second.url()]);
+    wait_until_used(&scene, &first);
+    scene.redis.command("CONFIG SET maxmemory 1");
+    expect_local_avoidance(&scene.proxy, &first);
+    assert_eq!(scene.redis.marks(SITE), [0; 0]);
+    scene.proxy.wait_for_log("OOM");
+    scene.redis.command("CONFIG SET maxmemory 0");
+    assert_eq!(answer(&mut scene.connect(), SITE).0, 200);
+}
+
+#[test]
+fn with_a_table_file_deaths_are_known_to_the_core_alone() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let dir = tempfile::tempdir().unwrap();
+    let table = json!({ SITE: ["site", first.url(), second.url()] });
+    std::fs::write(dir.path().join("routes.json"), table.to_string()).unwrap();
+    let config = json!({ "driver": "file:routes.json", "server": { "workers": 1 } });
+    let proxy = Proxy::launch_in(dir, config);
+    proxy.wait_for_log("serving on ");
+    expect_local_avoidance(&proxy, &first);
+}
+
+#[test]
+fn marks_stand_behind_the_prefix_and_in_the_database_of_the_config() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let redis = Redis::start();
+    redis.command(&format!("-n 3 RPUSH blue:frontend:{SITE} site {} {}", first.url(), second.url()));
+    let proxy = Proxy::start(json!({ "redis": { "port": redis.port, "db": 3, "prefix": "blue:" } }));
+    wait_until_followed(&proxy);
+    redis.command(&format!("-n 3 SADD blue:dead:{SITE} 1"));
+    redis.command(&format!("-n 3 SADD dead:{SITE} 0"));
+    redis.command(&format!("SADD blue:dead:{SITE} 0"));
+    wait_until_avoided(&proxy, &second, &get("/"));
+    redis.command(&format!("-n 3 DEL blue:dead:{SITE}"));
+    ask_until_reached(&proxy, &first, &get("/die/first"));
+    wait::until("a mark", || redis.query::<Vec<usize>>(&format!("-n 3 SMEMBERS blue:dead:{SITE}")) == [0]);
+    wait_until_avoided(&proxy, &first, &get("/"));
+}
+
+#[test]
+fn marks_of_one_host_say_nothing_of_another() {
+    let (first, second) = (mortal("first"), mortal("second"));
+    let scene = Scene::with(ttl(600, 2), &[&first.url(), &second.url()]);
+    scene.redis.route("other.example", &["other", &first.url(), &second.url()]);
+    kill(&scene, &first, "first");
+    wait_until_avoided(&scene.proxy, &first, &get("/"));
+    ask_until_reached(&scene.proxy, &first, &for_host("other.example"));
+}
+
+#[test]
+fn upgrades_pass_over_dead_backends_and_tell_of_deaths() {
+    let switching = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+        peer.hold();
+    });
+    let dead = dead();
+    let scene = Scene::with(ttl(600, 1), &[&dead.url(), &switching.url()]);
+    let upgrade = request("GET", "/", "Connection: Upgrade\r\nUpgrade: x\r\n");
+    wait::until("a mark", || {
+        assert_eq!(scene.ask(&upgrade).status, 101);
+        scene.redis.marks(SITE) == [0]
+    });
+    for _ in 0..20 {
+        assert_eq!(scene.ask(&upgrade).status, 101);
     }
-    scene.redis.command("SADD dead:undefined undefined");
-    scene.redis.command("EXPIRE dead:undefined 30");
-    scene.redis.command(&format!("SET dead:{SITE}:{url} 1"));
-    scene.redis.command(&format!("SADD dead:{SITE} undefined -1 2 99999999999999999999 0x1 1.0"));
-    let mut served = BTreeMap::new();
-    for _ in 0..60 {
-        *served.entry(scene.ask(get("/")).text()).or_insert(0) += 1;
-    }
-    assert_eq!(served.keys().collect::<Vec<_>>(), ["first", "second"], "{served:?}");
-    assert_eq!(scene.ask(for_host("undefined")).status, 400);
-    scene.redis.command(&format!("DEL dead:{SITE}"));
-    scene.redis.command(&format!("SET dead:{SITE} 0"));
-    for backend in [&first, &second] {
-        wait_until_used(&scene, backend);
-    }
-    assert!(!scene.proxy.log().iter().any(|line| line.contains("panic")), "{:#?}", scene.proxy.log());
+    assert_eq!(dead.connections(), 1);
 }

@@ -235,6 +235,7 @@ fn what_the_client_or_a_late_failure_spoils_is_no_death() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
             peer.reset();
         }
+        Some(request) if request.target() == "/hold" => peer.hold(),
         Some(_) => peer.send(ok("fine")),
         None => {}
     });
@@ -244,6 +245,12 @@ fn what_the_client_or_a_late_failure_spoils_is_no_death() {
     let mut leaving = scene.connect();
     leaving.send("POST / HTTP/1.1\r\nHost: site.example\r\nContent-Length: 9\r\n\r\nhalf");
     wait::until("half a request at the backend", || cut.bytes().ends_with(b"half"));
+    leaving.reset();
+    cut.wait_for_end(cut.connections() - 1);
+    let mut leaving = scene.connect();
+    let asked = cut.requests().len();
+    leaving.send(get("/hold"));
+    cut.wait_for_requests(asked + 1);
     leaving.reset();
     cut.wait_for_end(cut.connections() - 1);
     wait_until_told(&scene, &heard);
@@ -258,4 +265,34 @@ fn a_request_that_cannot_be_repeated_marks_its_backend_too() {
     assert_eq!(response.status, 502);
     wait::until("a mark", || scene.redis.marks(SITE) == [0]);
     wait_until_avoided(&scene.proxy, &dead, &with_body("POST", "/", "x"));
+}
+
+#[test]
+fn a_backend_without_a_free_place_is_not_dead() {
+    let gate = wait::Gate::default();
+    let busy = |gate: wait::Gate| {
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                gate.pass();
+                peer.send(ok("late"));
+            }
+        })
+    };
+    let (first, second) = (busy(gate.clone()), busy(gate.clone()));
+    let patience = json!({ "connect": 0.3 });
+    let config = json!({ "server": { "workers": 1, "maxSockets": 1, "timeouts": patience } });
+    let scene = Scene::with(config, &[&first.url(), &second.url()]);
+    let heard = scene.redis.subscribe("dead");
+    let mut clients: Vec<_> = (0..8).map(|_| scene.connect()).collect();
+    for client in &mut clients {
+        client.send(get("/"));
+    }
+    first.wait_for_requests(1);
+    second.wait_for_requests(1);
+    let refused = scene.ask(get("/"));
+    assert!(refused.status == 503 && refused.head.get("retry-after").is_some(), "{}", refused.head.raw);
+    wait_until_told(&scene, &heard);
+    assert_eq!((scene.redis.marks(SITE), about(&heard, SITE)), (vec![], vec![]));
+    gate.open();
+    assert_eq!(scene.ask(get("/")).text(), "late");
 }

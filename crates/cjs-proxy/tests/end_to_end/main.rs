@@ -20,6 +20,7 @@ mod framing;
 mod hostile;
 mod json_log;
 mod lifecycle;
+mod marks_of_others;
 mod redis_outages;
 mod reload;
 mod retries;

@@ -257,7 +257,7 @@ fn a_password_that_is_changed_under_the_proxy_costs_nothing_known() {
     let proxy = Proxy::start(json!({ "redis": { "port": redis.port, "password": "s3cret" } }));
     wait_for(&proxy, SITE, "old");
     redis.set_password("other");
-    redis.command("CLIENT KILL TYPE pubsub");
+    redis.command("CLIENT KILL SKIPME yes");
     proxy.wait_for_log("WRONGPASS");
     expect_outage(&proxy, "old");
     redis.route(SITE, &["site", &new.url()]);
@@ -293,7 +293,8 @@ fn while_it_loads_its_data_known_hosts_are_served() {
         (0..200).for_each(|key| drop(redis.command(&format!("SET key:{key} {}", "x".repeat(2_000)))));
     });
     // Ten milliseconds a key: it takes connections long before it knows anything.
-    scene.redis.run_with(&["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
+    let slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    scene.redis.take_connections_with(&slowly);
     let mut seen_loading = false;
     wait::until("it has loaded, and what changed is in force", || {
         let (status, text) = answer(&mut scene.proxy.connect(), SITE);

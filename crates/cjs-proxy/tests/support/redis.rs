@@ -47,7 +47,15 @@ impl Redis {
     }
 
     /// As `run`, with more options for this one time.
-    pub(crate) fn run_with(&mut self, more: &[&str]) {
+    fn run_with(&mut self, more: &[&str]) {
+        self.take_connections_with(more);
+        wait::until("redis-server has loaded its data", || {
+            redis::cmd("PING").exec(&mut self.connection().unwrap()).is_ok()
+        });
+    }
+
+    /// As `run`, but returns while it still loads its data; with more options for this one time.
+    pub(crate) fn take_connections_with(&mut self, more: &[&str]) {
         let usual = self.options.len();
         self.options.extend(more.iter().map(|option| (*option).to_owned()));
         self.child = Some(wait::until_some("redis-server on its old port", || self.try_start()));
