@@ -158,26 +158,28 @@ impl Exchange<'_> {
 
     /// The route for the request's host; that of the API version its target names goes first.
     async fn route(&mut self) -> Result<Rc<Route>, Failure> {
-        let (host, target) = (&self.request.host, self.request.target.within(&self.request.bytes));
-        if self.rules.settings.api_versions
-            && let Some(version) = api_version::segment(target)
-        {
-            let key = format!("{EXACT}{}:{version}", host::without_port(host));
-            if let Some(route) = self.look_up(&key).await? {
-                self.skipped = "/".len() + version.len();
-                // A version without options of its own has those of its host.
-                self.options = match &route.options {
-                    none if *none == Options::default() => {
-                        self.look_up(host).await?.map(|host| host.options.clone()).unwrap_or_default()
-                    }
-                    own => own.clone(),
-                };
-                return Ok(route);
-            }
+        if let Some(route) = self.version_route().await? {
+            return Ok(route);
         }
-        let route = self.look_up(host).await?.ok_or(Failure::NoFrontend)?;
+        let route = self.look_up(&self.request.host).await?.ok_or(Failure::NoFrontend)?;
         self.options = route.options.clone();
         Ok(route)
+    }
+
+    /// The route of the API version in the target, where versions are on and it has one.
+    async fn version_route(&mut self) -> Result<Option<Rc<Route>>, Failure> {
+        let (host, target) = (&self.request.host, self.request.target.within(&self.request.bytes));
+        let wanted = self.rules.settings.api_versions;
+        let Some(version) = api_version::segment(target).filter(|_| wanted) else { return Ok(None) };
+        let key = format!("{EXACT}{}:{version}", host::without_port(host));
+        let Some(route) = self.look_up(&key).await? else { return Ok(None) };
+        self.skipped = "/".len() + version.len();
+        self.options = route.options.clone();
+        if self.options == Options::default() {
+            // Without options of its own it has those of its host.
+            self.options = self.look_up(host).await?.map(|host| host.options.clone()).unwrap_or_default();
+        }
+        Ok(Some(route))
     }
 
     /// What serves `host`. Waits for the store only where the host is new or was just changed.
