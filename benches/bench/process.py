@@ -1,4 +1,4 @@
-"""Processes the benchmark starts: pinned to a core, ended by their own handle."""
+"""Processes the benchmark starts: pinned to a core or to none, ended by their own handle."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def free_ports(count: int) -> list[int]:
 class Process:
     """A running program whose output goes to a file in the work directory."""
 
-    def __init__(self, name: str, argv: list[str], core: int, directory: Path):
+    def __init__(self, name: str, argv: list[str], core: int | None, directory: Path):
         self.name = name
         self.output = directory / f"{name}.out"
         with open(self.output, "wb") as output:
@@ -38,7 +38,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
             )
 
     @property
@@ -79,6 +79,11 @@ class Process:
         except subprocess.TimeoutExpired:
             self._handle.kill()
             self._handle.wait()
+
+    def kill(self) -> None:
+        """Ends the process as a crash would."""
+        self._handle.kill()
+        self._handle.wait()
 
 
 def _listens(port: int) -> bool:

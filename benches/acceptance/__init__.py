@@ -1,0 +1,1 @@
+"""Acceptance checks: several proxies and one Redis, while parts of them fail under load."""
