@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS};
+use crate::control::Control;
 use crate::error::StartError;
 use crate::event::Event;
 use crate::fleet::{Fleet, Supplies};
@@ -22,7 +23,7 @@ use crate::runtime::Driver;
 use crate::settings::Settings;
 use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
-use crate::{clock, control, listening, reload, watch};
+use crate::{clock, listening, reload, watch};
 
 /// Exit code of a process that is told to stop while it stops.
 const STOPPED_TWICE: i32 = 1;
@@ -54,10 +55,8 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let (tell, events) = channel();
     catch_signals(tell.clone())?;
     let watcher = watch_table(&settings.routes, tell.clone())?;
-    if let Some(name) = program.control {
-        control::listen(name, tell.clone()).map_err(StartError::Core)?;
-    }
-    let upgrades = Upgrades::new(origin, tell.clone());
+    let control = program.control.map(|name| Control::listen(name, tell.clone())).transpose();
+    let upgrades = Upgrades::new(origin, tell.clone(), control.map_err(StartError::Core)?);
     let supplies = Supplies { settings, table, log, questions: start_resolvers()?, tell };
     let mut fleet = Fleet::start(supplies, sockets.per_core)?;
     let supervised = start(&events, &mut fleet, &sockets.addresses).map(|()| {

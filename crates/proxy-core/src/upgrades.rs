@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::thread::Builder;
 
 use crate::bounds::HANGS_MAX;
-use crate::control::Outcome;
+use crate::control::{Control, Outcome};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::handover::Origin;
@@ -14,14 +14,15 @@ use crate::handover::Origin;
 pub(crate) struct Upgrades {
     origin: Arc<Origin>,
     tell: Sender<Event>,
+    control: Option<Control>,
     under_way: bool,
     /// Too many cores hung, and another process was asked for because of it.
     weary: bool,
 }
 
 impl Upgrades {
-    pub(crate) fn new(origin: Origin, tell: Sender<Event>) -> Self {
-        Self { origin: Arc::new(origin), tell, under_way: false, weary: false }
+    pub(crate) fn new(origin: Origin, tell: Sender<Event>, control: Option<Control>) -> Self {
+        Self { origin: Arc::new(origin), tell, control, under_way: false, weary: false }
     }
 
     /// Starts the executable that stands there now. How it came out is told as an event, and to `asker`.
@@ -53,6 +54,7 @@ impl Upgrades {
         match &outcome {
             Ok(process) => {
                 log::info!("upgrade: process {process} serves; this one answers what is in flight and ends");
+                self.control.iter().for_each(Control::release);
                 fleet.stop(false);
             }
             Err(why) => log::error!("upgrade: {why}; this process goes on"),
