@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use redis_router::{Backend, Cached, EXACT, Route};
+use redis_router::{Backend, Cached, EXACT, Options, Route};
 use smallvec::SmallVec;
 
 use crate::access_log::{Entry, RequestLine};
@@ -77,6 +77,8 @@ struct Exchange<'a> {
     request: &'a RequestHead,
     started: Instant,
     route: Option<Rc<Route>>,
+    /// Those of the route, or of its host.
+    options: Options,
     /// Bytes of the target that named the API version.
     skipped: usize,
     request_id: u128,
@@ -108,6 +110,7 @@ pub(crate) async fn run(
         request,
         started,
         route: None,
+        options: Options::default(),
         skipped: 0,
         request_id: fastrand::u128(..),
         asked: None,
@@ -143,7 +146,7 @@ impl Exchange<'_> {
         }
         let route = self.route().await?;
         self.route = Some(Rc::clone(&route));
-        if route.options.https_redirect && !self.came_by_https() {
+        if self.options.https_redirect && !self.came_by_https() {
             return self.redirect_to_https(downstream).await;
         }
         let mut held = HeldBody::with_head(&mut downstream.body)?;
@@ -155,17 +158,28 @@ impl Exchange<'_> {
 
     /// The route for the request's host; that of the API version its target names goes first.
     async fn route(&mut self) -> Result<Rc<Route>, Failure> {
-        let (host, target) = (&self.request.host, self.request.target.within(&self.request.bytes));
-        if self.rules.settings.api_versions
-            && let Some(version) = api_version::segment(target)
-        {
-            let key = format!("{EXACT}{}:{version}", host::without_port(host));
-            if let Some(route) = self.look_up(&key).await? {
-                self.skipped = "/".len() + version.len();
-                return Ok(route);
-            }
+        if let Some(route) = self.version_route().await? {
+            return Ok(route);
         }
-        self.look_up(host).await?.ok_or(Failure::NoFrontend)
+        let route = self.look_up(&self.request.host).await?.ok_or(Failure::NoFrontend)?;
+        self.options = route.options.clone();
+        Ok(route)
+    }
+
+    /// The route of the API version in the target, where versions are on and it has one.
+    async fn version_route(&mut self) -> Result<Option<Rc<Route>>, Failure> {
+        let (host, target) = (&self.request.host, self.request.target.within(&self.request.bytes));
+        let wanted = self.rules.settings.api_versions;
+        let Some(version) = api_version::segment(target).filter(|_| wanted) else { return Ok(None) };
+        let key = format!("{EXACT}{}:{version}", host::without_port(host));
+        let Some(route) = self.look_up(&key).await? else { return Ok(None) };
+        self.skipped = "/".len() + version.len();
+        self.options = route.options.clone();
+        if self.options == Options::default() {
+            // Without options of its own it has those of its host.
+            self.options = self.look_up(host).await?.map(|host| host.options.clone()).unwrap_or_default();
+        }
+        Ok(Some(route))
     }
 
     /// What serves `host`. Waits for the store only where the host is new or was just changed.
@@ -189,8 +203,8 @@ impl Exchange<'_> {
         let mut choice = Choice {
             core: self.core,
             route,
-            balance: route.options.balance.unwrap_or(self.rules.settings.balance),
-            kept_to: if route.options.sticky { Tag::in_request(self.request) } else { None },
+            balance: self.options.balance.unwrap_or(self.rules.settings.balance),
+            kept_to: if self.options.sticky { Tag::in_request(self.request) } else { None },
             tried: SmallVec::new(),
         };
         let mut last = None;
@@ -198,7 +212,7 @@ impl Exchange<'_> {
             let Some(chosen) = choice.next() else { break };
             let backend = chosen.backend;
             self.asked = Some(backend.index);
-            if route.options.sticky {
+            if self.options.sticky {
                 self.to_keep_to = Some(Tag::of(backend)).filter(|&tag| choice.kept_to != Some(tag));
             }
             match self.ask(downstream, (route, backend), held).await {

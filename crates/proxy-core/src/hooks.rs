@@ -23,9 +23,12 @@ pub(crate) fn run(core: &Core, host: &str, target: &[u8]) -> bool {
     match target {
         b"/panic" => panic!("asked for by a test"),
         #[expect(clippy::infinite_loop, reason = "that is what hangs")]
-        b"/hang" => loop {
-            std::thread::sleep(Duration::from_secs(1));
-        },
+        b"/hang" => {
+            log::warn!("asked for by a test: this core stands still from now on");
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
         b"/grow" => HELD.with_borrow_mut(|held| held.push(vec![1; 16 * MEGABYTE])),
         b"/replace" => (core.replace_me)(),
         _ => return false,

@@ -67,9 +67,13 @@ impl Deaths {
         if channel != CHANNEL.as_bytes() {
             return;
         }
-        match str::from_utf8(message).ok().and_then(Death::parse) {
-            Some(death) => drop(self.announced(&death)),
-            None => debug!("no death: {:?}", String::from_utf8_lossy(message)),
+        let Some(death) = str::from_utf8(message).ok().and_then(Death::parse) else {
+            return debug!("no death: {:?}", String::from_utf8_lossy(message));
+        };
+        let now_ms = self.announced(&death);
+        if !self.checker_is_active() {
+            // Whoever announces it has put it into the set in the same transaction, or just before.
+            self.entered(&death, now_ms, self.ttl.get().as_millis() as u64);
         }
     }
 

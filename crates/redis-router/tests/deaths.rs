@@ -7,6 +7,7 @@ mod scene;
 use std::rc::Rc;
 use std::time::Duration;
 
+use redis_router::bounds::ANNOUNCEMENTS_MAX;
 use redis_router::{CacheSettings, Cached, Health, Route, Router, StoreState};
 use scene::{Admin, RedisServer, TcpDialer, eventually, scene, scene_with, tracking};
 
@@ -357,6 +358,31 @@ fn without_redis_deaths_are_avoided_here() {
         dies(&router, "a.tld", 1).await;
         has_members(&mut admin, "a.tld", &["1"]).await;
     });
+}
+
+#[test]
+fn announcements_are_bounded_and_end_with_the_router() {
+    let server = RedisServer::start();
+    let backends = ANNOUNCEMENTS_MAX + 50;
+    let list: Vec<String> = (0..backends).map(|number| format!("http://h{number}")).collect();
+    server.admin().run(&format!("RPUSH frontend:a.tld app {}", list.join(" ")));
+    for goes_on in [true, false] {
+        scene(server.settings(), TcpDialer, async |router| {
+            let mut admin = server.admin();
+            admin.run("DEL dead:a.tld");
+            tracking(&router).await;
+            let route = route(&router, "a.tld").await;
+            server.signal("STOP");
+            route.frontend.backends.iter().for_each(|backend| router.backend_died(&route, backend));
+            assert!(health_of(&route).iter().all(|health| *health == Health::Dead));
+            if goes_on {
+                server.signal("CONT");
+                let most = redis::Value::Int(ANNOUNCEMENTS_MAX as i64);
+                let marked = async || admin.run("SCARD dead:a.tld") == most;
+                eventually("those within the bound are marked", marked).await;
+            }
+        });
+    }
 }
 
 #[test]

@@ -96,6 +96,9 @@ fn without_the_header_nothing_is_told() {
         let response = scene.ask(request);
         assert_eq!((response.status, added(&response)), (status, vec![]));
     }
+    // PlanB's field is not ours.
+    let response = scene.ask(get("/").replace("\r\n\r\n", "\r\nX-Debug-Router: 1\r\n\r\n"));
+    assert_eq!((response.status, added(&response)), (200, vec![]));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod bad_backends;
 mod balancing;
 mod checkers;
 mod connections;
+mod cores;
 mod dead_backends;
 mod deaths;
 mod debug_headers;

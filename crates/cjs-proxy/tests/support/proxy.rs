@@ -62,6 +62,7 @@ impl Proxy {
             .current_dir(dir.path())
             .env_remove("SETTINGS_FLAVOR")
             .env_remove("RUST_LOG")
+            .env("CJS_PROXY_HOOKS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -88,6 +89,11 @@ impl Proxy {
     /// Waits for a line of the error log that has `part` in it.
     pub(crate) fn wait_for_log(&self, part: &str) -> String {
         wait::until_some(&format!("{part:?} in the error log: {:#?}", self.log()), || find(&self.log, part))
+    }
+
+    /// Lines of the error log that have `part` in them.
+    pub(crate) fn count_in_log(&self, part: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(part)).count()
     }
 
     /// Waits for a line on stdout that has `part` in it.

@@ -7,9 +7,6 @@ use crate::config::differences::{self, DIFFERENCES};
 use crate::config::json::Node;
 use crate::config::{load, parse};
 
-/// Rows whose tests are still to be written. May only shrink.
-const WITHOUT_TEST: [u16; 14] = [15, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 60, 61, 77];
-
 /// A row of docs/MIGRATION.md.
 struct Row {
     number: u16,
@@ -61,10 +58,6 @@ fn every_row_names_a_test_that_exists() {
     let roots = [crates.join("cjs-proxy/tests"), crates.join("cjs-proxy/src"), crates];
     for Row { number, cells } in rows() {
         let named = cells[5].trim_matches('`');
-        assert_eq!(named.is_empty(), WITHOUT_TEST.contains(&number), "row {number}: {named:?}");
-        if named.is_empty() {
-            continue;
-        }
         let (file, name) = named.split_once("::").unwrap_or_else(|| panic!("row {number}: {named}"));
         let path: Option<PathBuf> = roots.iter().map(|root| root.join(file)).find(|path| path.exists());
         let text =

@@ -1,0 +1,145 @@
+//! Cores that fail, and what clients notice of it. The faults are the hooks of a debug build.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::json;
+
+use crate::support::backend::Backend;
+use crate::support::client::Client;
+use crate::support::mortal::mortal;
+use crate::support::proxy::Proxy;
+use crate::support::scene::{Scene, get, get_from};
+use crate::support::wait;
+
+/// A request that has the core it reaches do `what`.
+fn hook(what: &str) -> String {
+    get_from("__hook__", what)
+}
+
+fn one_core(more: serde_json::Value) -> (Scene, Backend) {
+    let backend = mortal("a");
+    let scene = Scene::with(more, &[&backend.url()]);
+    assert_eq!(scene.ask(get("/")).text(), "a");
+    (scene, backend)
+}
+
+#[test]
+fn a_panic_costs_its_connection_alone() {
+    let (scene, _backend) = one_core(json!({ "server": { "workers": 1 } }));
+    let mut other = scene.proxy.connect();
+    for lost in 1..=10 {
+        let mut doomed = scene.proxy.connect();
+        doomed.send(hook("/panic"));
+        doomed.expect_end();
+        assert_eq!(other.ask(get("/")).text(), "a");
+        assert_eq!(scene.proxy.count_in_log("serving it panicked"), lost);
+    }
+    assert_eq!(scene.proxy.count_in_log("has died"), 0);
+}
+
+/// Asks on connections of its own, new ones each time or one as long as it lasts, until told to stop. Returns how often
+/// it was answered; any failure panics.
+fn keep_asking(proxy: &Proxy, keep_alive: bool, stop: &AtomicBool) -> usize {
+    let mut answered = 0;
+    let mut client: Option<Client> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let mut asking = client.take().unwrap_or_else(|| proxy.connect());
+        let response = asking.ask(get("/"));
+        assert_eq!((response.status, response.text()), (200, "a".into()));
+        answered += 1;
+        let goes_on = !response.says_close();
+        client = Some(asking).filter(|_| keep_alive && goes_on);
+    }
+    answered
+}
+
+#[test]
+fn replaced_cores_lose_no_request() {
+    let (scene, _backend) = one_core(json!({ "server": { "gracefulWait": 2 } }));
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for client in 0..6 {
+            let (scene, stop, answered) = (&scene, &stop, &answered);
+            scope.spawn(move || {
+                let count = keep_asking(&scene.proxy, client % 2 == 0, stop);
+                answered.fetch_add(count, Ordering::Relaxed);
+            });
+        }
+        for replaced in 1..=20 {
+            assert_eq!(scene.ask(hook("/replace")).status, 200);
+            wait::until("the old core has ended", || {
+                scene.proxy.count_in_log("has ended gracefully (asked for by a test)") >= replaced
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(answered.into_inner() > 100);
+    assert_eq!(scene.proxy.count_in_log("has died"), 0);
+}
+
+#[test]
+fn a_replaced_core_answers_what_is_in_flight() {
+    let gate = wait::Gate::default();
+    let slow = {
+        let gate = gate.clone();
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                gate.pass();
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow");
+            }
+        })
+    };
+    let scene = Scene::with(json!({ "server": { "workers": 1 } }), &[&slow.url()]);
+    let mut waiting = scene.proxy.connect();
+    waiting.send(get("/"));
+    slow.wait_for_requests(1);
+    assert_eq!(scene.ask(hook("/replace")).status, 200);
+    wait::until("the old core takes no more", || scene.proxy.count_in_log("connected") >= 2);
+    gate.open();
+    let response = waiting.response();
+    assert_eq!((response.text(), response.head.get("connection")), ("slow".into(), Some("close")));
+    scene.proxy.wait_for_log("has ended gracefully (asked for by a test): up ");
+}
+
+#[test]
+fn a_core_that_hangs_is_stood_in_for() {
+    let (scene, _backend) = one_core(json!({ "server": { "workers": 1 } }));
+    let mut stuck = scene.proxy.connect();
+    stuck.send(hook("/hang"));
+    scene.proxy.wait_for_log("stands still from now on");
+    // It waits in the queue of the socket until the other core takes it.
+    let mut waiting = scene.proxy.connect();
+    waiting.send(get("/"));
+    scene.proxy.wait_for_log("core 0 hangs: no pulse for 10 s");
+    assert_eq!(waiting.response().text(), "a");
+    for _ in 0..20 {
+        assert_eq!(scene.ask(get("/")).text(), "a");
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_core_that_hangs() {
+    let (mut scene, _backend) = one_core(json!({ "server": { "workers": 1, "gracefulWait": 1 } }));
+    scene.proxy.connect().send(hook("/hang"));
+    scene.proxy.wait_for_log("core 0 hangs");
+    assert_eq!(scene.ask(get("/")).text(), "a");
+    scene.proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(scene.proxy.wait_for_exit().success());
+}
+
+#[test]
+fn a_core_over_its_limit_drops_its_caches_and_is_replaced_where_that_does_not_help() {
+    let memory =
+        json!({ "server": { "workers": 1, "memoryLimit": 64, "checkInterval": 0.1, "gracefulWait": 1 } });
+    let (scene, _backend) = one_core(memory);
+    let before = scene.proxy.resident_kilobytes();
+    for _ in 0..8 {
+        assert_eq!(scene.ask(hook("/grow")).status, 200);
+    }
+    scene.proxy.wait_for_log("of server.memoryLimit 64 MB");
+    scene.proxy.wait_for_log("it drops cached routes and idle connections");
+    scene.proxy.wait_for_log("has ended gracefully (it held 1");
+    assert_eq!(scene.ask(get("/")).text(), "a");
+    wait::until("its memory is given back", || scene.proxy.resident_kilobytes() < before + 16 * 1024);
+}
