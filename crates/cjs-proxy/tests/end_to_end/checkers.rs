@@ -80,20 +80,13 @@ fn while_a_checker_is_active_the_proxy_only_tells() {
 }
 
 #[test]
-fn without_a_checker_or_with_an_old_sign_of_life_the_proxy_marks() {
-    for redis in [Redis::start(), pinged(32), pinged(100_000)] {
-        let (first, second) = (mortal("first"), mortal("second"));
-        let scene = Scene::on(redis, json!({}), &[&first.url(), &second.url()]);
-        ask_until_reached(&scene.proxy, &first, &get("/die/first"));
-        wait::until("a mark", || scene.redis.marks(SITE) == [0]);
-    }
-}
-
-#[test]
-fn a_sign_of_life_that_makes_no_sense_is_none() {
-    for ping in ["never", "-5", "1e9"] {
+fn without_a_fresh_sign_of_life_the_proxy_marks() {
+    let nonsense = ["never", "-5", "1e9"].map(|ping| {
         let redis = Redis::start();
         redis.command(&format!("SET hchecker_ping {ping}"));
+        redis
+    });
+    for redis in [Redis::start(), pinged(32), pinged(100_000)].into_iter().chain(nonsense) {
         let (first, second) = (mortal("first"), mortal("second"));
         let scene = Scene::on(redis, json!({}), &[&first.url(), &second.url()]);
         ask_until_reached(&scene.proxy, &first, &get("/die/first"));

@@ -270,15 +270,7 @@ fn a_request_that_cannot_be_repeated_marks_its_backend_too() {
 #[test]
 fn a_backend_without_a_free_place_is_not_dead() {
     let gate = wait::Gate::default();
-    let busy = |gate: wait::Gate| {
-        Backend::run(move |peer| {
-            while peer.request().is_some() {
-                gate.pass();
-                peer.send(ok("late"));
-            }
-        })
-    };
-    let (first, second) = (busy(gate.clone()), busy(gate.clone()));
+    let (first, second) = (Backend::gated(&gate), Backend::gated(&gate));
     let patience = json!({ "connect": 0.3 });
     let config = json!({ "server": { "workers": 1, "maxSockets": 1, "timeouts": patience } });
     let scene = Scene::with(config, &[&first.url(), &second.url()]);

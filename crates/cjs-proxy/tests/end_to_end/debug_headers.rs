@@ -1,5 +1,7 @@
 //! The request header X-Debug, and what it adds to an answer.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::backend::{Backend, Refusing};
@@ -63,13 +65,7 @@ fn the_key_is_the_one_that_matched() {
 
 #[test]
 fn times_are_milliseconds() {
-    let backend = Backend::run(|peer| {
-        while peer.request().is_some() {
-            let begun = wait::now();
-            wait::until("a while", || begun.elapsed().as_millis() >= 200);
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-        }
-    });
+    let backend = Backend::slow(Duration::from_millis(200));
     let scene = Scene::of(&backend);
     let response = scene.ask(asked());
     let (total, behind) =

@@ -5,27 +5,16 @@ use std::net::{TcpListener, TcpStream};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::backend::{Backend, ok};
+use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, get, request};
 use crate::support::wait::{self, Gate};
 
-/// A backend that answers once `gate` is open.
-fn gated(gate: &Gate) -> Backend {
-    let gate = gate.clone();
-    Backend::run(move |peer| {
-        while peer.request().is_some() {
-            gate.pass();
-            peer.send(ok("late"));
-        }
-    })
-}
-
 #[test]
 fn a_drain_answers_what_is_in_flight_and_exits_with_0() {
     let gate = Gate::default();
-    let backend = gated(&gate);
+    let backend = Backend::gated(&gate);
     let mut scene = Scene::of(&backend);
     let mut clients: Vec<_> = (0..4).map(|_| scene.connect()).collect();
     clients.iter_mut().for_each(|client| {
@@ -47,7 +36,7 @@ fn a_drain_answers_what_is_in_flight_and_exits_with_0() {
 #[test]
 fn a_drain_closes_idle_connections_and_refuses_new_ones() {
     let gate = Gate::default();
-    let backend = gated(&gate);
+    let backend = Backend::gated(&gate);
     let mut scene = Scene::of(&backend);
     let (mut busy, mut untouched, mut used) = (scene.connect(), scene.connect(), scene.connect());
     assert_eq!(used.ask("GET / HTTP/1.1\r\nHost: __ping__\r\n\r\n").status, 200);

@@ -1,6 +1,7 @@
 //! SIGHUP: what of a changed config file comes into force while requests go on, and what waits for a restart.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -130,13 +131,7 @@ fn retries_follow_a_reload() {
 
 #[test]
 fn time_outs_follow_a_reload() {
-    let slow = Backend::run(|peer| {
-        while peer.request().is_some() {
-            let begun = wait::now();
-            wait::until("a while", || begun.elapsed().as_millis() >= 600);
-            peer.send(ok("slow"));
-        }
-    });
+    let slow = Backend::slow(Duration::from_millis(600));
     let scene = Scene::with(json!({ "server": { "timeouts": { "backendHeader": 0.2 } } }), &[&slow.url()]);
     assert_eq!(scene.ask(get("/")).status, 504);
     scene.proxy.reload(json!({ "server": { "timeouts": { "backendHeader": 20 } } }));

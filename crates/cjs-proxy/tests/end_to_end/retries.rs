@@ -199,21 +199,10 @@ fn sockets(sockets: u32, patience: f64) -> Value {
     json!({ "server": { "workers": 1, "maxSockets": sockets, "timeouts": { "connect": patience } } })
 }
 
-/// A backend that answers once `gate` is open.
-fn gated(gate: &Gate) -> Backend {
-    let gate = gate.clone();
-    Backend::run(move |peer| {
-        while peer.request().is_some() {
-            gate.pass();
-            peer.send(ok("fine"));
-        }
-    })
-}
-
 #[test]
 fn a_request_past_max_sockets_waits_for_a_place() {
     let gate = Gate::default();
-    let backend = gated(&gate);
+    let backend = Backend::gated(&gate);
     let scene = Scene::with(sockets(2, 15.0), &[&backend.url()]);
     let mut clients: Vec<_> = (0..6).map(|_| scene.connect()).collect();
     clients.iter_mut().for_each(|client| {
@@ -228,7 +217,7 @@ fn a_request_past_max_sockets_waits_for_a_place() {
 #[test]
 fn a_request_past_max_sockets_gets_503_when_no_place_frees() {
     let gate = Gate::default();
-    let backend = gated(&gate);
+    let backend = Backend::gated(&gate);
     let scene = Scene::with(sockets(1, 0.3), &[&backend.url()]);
     let mut first = scene.connect();
     first.send(get("/"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::message::{Head, Wire};
-use super::wait;
+use super::wait::{self, Gate};
 
 /// A backend on a port of its own; each connection has a thread that runs the script.
 pub(crate) struct Backend {
@@ -117,6 +117,27 @@ impl Backend {
     /// Reads requests and never answers.
     pub(crate) fn silent() -> Self {
         Self::answering("")
+    }
+
+    /// Answers 200 `late` once `gate` is open.
+    pub(crate) fn gated(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::run(move |peer| {
+            while peer.request().is_some() {
+                gate.pass();
+                peer.send(ok("late"));
+            }
+        })
+    }
+
+    /// Answers 200 `late` after a while.
+    pub(crate) fn slow(pause: Duration) -> Self {
+        Self::run(move |peer| {
+            while peer.request().is_some() {
+                Gate::default().opens_within(pause);
+                peer.send(ok("late"));
+            }
+        })
     }
 
     pub(crate) fn url(&self) -> String {
