@@ -163,6 +163,7 @@ mod tests {
             (&["-c", "f", "check"], Command::Check(file("f"))),
             (&["demo"], Command::Demo),
             (&["--version"], Command::Version),
+            (&["upgrade", "-c", "x.json"], Command::Upgrade(Some("x.json".into()))),
         ];
         for (typed, command) in table {
             assert_eq!(parse(typed).ok().as_ref(), Some(command), "{typed:?}");
@@ -174,7 +175,8 @@ mod tests {
         let table: &[(&[&str], &str)] = &[
             (&["routes", "list"], "the command \"routes\" is not available yet"),
             (&["limits"], "the command \"limits\" is not available yet"),
-            (&["upgrade"], "the command \"upgrade\" is not available yet"),
+            (&["-d", "upgrade"], "upgrade cannot be tried dry"),
+            (&["-c", "a", "upgrade", "-c", "b"], "-c stands twice; keep one"),
             (&["-c", "a", "run", "-c", "b"], "-c stands twice; keep one"),
             (&["-c", "a", "demo"], "demo takes no config file"),
             (&["serve"], "Unrecognized argument: serve"),

@@ -47,7 +47,7 @@ fn usage_errors_exit_with_2() {
         &["run", "x"],
         &["routes", "list"],
         &["limits", "show", "x"],
-        &["upgrade"],
+        &["-d", "upgrade"],
         &["demo", "-c", "x"],
     ] {
         let output = run(folder.path(), arguments);
