@@ -7,7 +7,7 @@ use argh::FromArgs;
 use crate::error::Failure;
 
 /// Commands of the contract that later versions bring.
-const NOT_YET: [&str; 3] = ["routes", "limits", "upgrade"];
+const NOT_YET: [&str; 2] = ["routes", "limits"];
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Run(Option<PathBuf>),
     /// Validate the config file and print what it means.
     Check(Option<PathBuf>),
+    /// Have the running proxy replace its executable.
+    Upgrade(Option<PathBuf>),
     /// Serve sample routes.
     Demo,
     /// Print the version.
@@ -47,6 +49,7 @@ enum Subcommand {
     Run(Run),
     Check(Check),
     Demo(Demo),
+    Upgrade(Upgrade),
 }
 
 #[derive(FromArgs)]
@@ -63,6 +66,15 @@ struct Run {
 /// validate the config file and print the effective config, secrets masked
 struct Check {
     /// config file
+    #[argh(option, short = 'c', arg_name = "file")]
+    config: Option<PathBuf>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand, name = "upgrade")]
+/// replace the executable of the running proxy without losing a connection
+struct Upgrade {
+    /// config file that the proxy runs by
     #[argh(option, short = 'c', arg_name = "file")]
     config: Option<PathBuf>,
 }
@@ -114,6 +126,8 @@ fn meant(arguments: Arguments) -> Result<Command, Failure> {
             Err(Failure::Usage("demo takes no config file".into()))
         }
         Some(Subcommand::Demo(Demo {})) => Ok(Command::Demo),
+        Some(Subcommand::Upgrade(_)) if dry => Err(Failure::Usage("upgrade cannot be tried dry".into())),
+        Some(Subcommand::Upgrade(upgrade)) => Ok(Command::Upgrade(one(config, upgrade.config)?)),
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod error_log;
 mod run;
+mod upgrade;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(file) => run::run(file.as_deref()),
         Command::Check(file) => check::check(file.as_deref()),
         Command::Demo => demo::demo(),
+        Command::Upgrade(file) => upgrade::upgrade(file.as_deref()),
         Command::Version => {
             print(&version::line());
             Ok(())

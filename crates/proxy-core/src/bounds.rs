@@ -71,6 +71,10 @@ pub(crate) const LINGER: Duration = Duration::from_secs(3);
 pub(crate) const LINGER_DRAINING: Duration = Duration::from_millis(300);
 /// Frontends served in turn whose place is remembered; past it all begin anew, which costs only evenness.
 pub(crate) const FRONTENDS_IN_TURN: usize = 65_536;
+/// Cores that may hang before the process has itself replaced.
+pub(crate) const HANGS_MAX: u32 = 3;
+/// How long a new executable may take until it accepts.
+pub(crate) const HANDOVER_WAIT: Duration = Duration::from_secs(30);
 /// How often the supervisor looks after the cores.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A core without a pulse for so long hangs.

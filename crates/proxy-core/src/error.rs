@@ -21,6 +21,8 @@ pub enum StartError {
     Core(io::Error),
     /// A core ended though it was not told to.
     CoreDied(usize),
+    /// The process before this one did not hand over its sockets.
+    Handover(io::Error),
     /// Signals cannot be waited for.
     Signals(io::Error),
 }
@@ -48,6 +50,11 @@ impl std::fmt::Display for StartError {
             Self::RouteTable(message) => f.write_str(message),
             Self::Core(error) => write!(f, "cannot start a core: {error}"),
             Self::CoreDied(core) => write!(f, "core {core} ended unexpectedly; the panic above says why"),
+            Self::Handover(error) => write!(
+                f,
+                "the listening sockets of the process before did not arrive: {error}; CJS_PROXY_HANDOVER is set only by \
+                 an upgrade, do not set it yourself"
+            ),
             Self::Signals(error) => write!(f, "cannot wait for signals: {error}"),
         }
     }

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use redis_router::Table;
 
+use crate::control::Outcome;
 use crate::runtime::Driver;
 
 /// Something the supervisor acts on.
@@ -14,6 +16,10 @@ pub(crate) enum Event {
     CoreReady(usize, u64, Driver),
     /// That life has ended.
     CoreEnded(usize, u64, io::Result<()>),
+    /// The executable is to be replaced; who asked is told how it came out.
+    Upgrade(Sender<Outcome>),
+    /// The replacement of the executable has come out so.
+    Succeeded(Outcome, Option<Sender<Outcome>>),
     /// A test wants the core replaced.
     #[cfg(debug_assertions)]
     Replace(usize),

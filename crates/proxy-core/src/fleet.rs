@@ -80,6 +80,7 @@ pub(crate) struct Fleet {
     lives: u64,
     hangs: u32,
     stopping: bool,
+    hurry: bool,
 }
 
 impl Fleet {
@@ -100,7 +101,7 @@ impl Fleet {
             shrunk: false,
         };
         let slots = sockets.into_iter().map(slot).collect();
-        let mut fleet = Self { supplies, slots, cpus, lives: 0, hangs: 0, stopping: false };
+        let mut fleet = Self { supplies, slots, cpus, lives: 0, hangs: 0, stopping: false, hurry: false };
         for core in 0..fleet.slots.len() {
             fleet.begin(core).map_err(StartError::Core)?;
         }
@@ -244,7 +245,6 @@ impl Fleet {
     }
 
     /// Cores that hung since the start.
-    #[expect(dead_code, reason = "the upgrade of the process will look at it")]
     pub(crate) fn hangs(&self) -> u32 {
         self.hangs
     }
@@ -294,7 +294,7 @@ impl Fleet {
     /// Tells those that are to leave so. A message may find an inbox full: it is said again.
     fn urge(&self) {
         for life in self.slots.iter().flat_map(|slot| &slot.leaving) {
-            life.outbox.send(Message::Drain { hurry: self.stopping });
+            life.outbox.send(Message::Drain { hurry: self.hurry });
         }
     }
 
@@ -305,9 +305,17 @@ impl Fleet {
         }
     }
 
-    /// Drains every core and lets go of the sockets.
-    pub(crate) fn stop(&mut self) {
-        self.stopping = true;
+    /// Duplicates of all listening sockets.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.slots.iter().flat_map(|slot| &slot.sockets).map(TcpListener::try_clone).collect()
+    }
+
+    /// Drains every core and lets go of the sockets; in a `hurry` idle clients are not waited for long.
+    pub(crate) fn stop(&mut self, hurry: bool) {
+        (self.stopping, self.hurry) = (true, self.hurry || hurry);
         for slot in &mut self.slots {
             // While anyone holds a listening socket, the kernel goes on queueing connections.
             slot.sockets.clear();

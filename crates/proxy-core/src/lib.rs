@@ -13,6 +13,7 @@ mod choice;
 mod clock;
 mod conn;
 mod context;
+pub mod control;
 mod conversation;
 mod core;
 mod deadline;
@@ -23,6 +24,7 @@ mod error;
 mod event;
 mod exchange;
 mod fleet;
+mod handover;
 #[cfg(debug_assertions)]
 mod hooks;
 pub mod http;
@@ -42,6 +44,7 @@ mod socket;
 mod sticky;
 mod stream;
 pub mod supervisor;
+mod upgrades;
 mod upstream;
 mod watch;
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::StartError;
 use crate::settings::{Listen, ListenAddress};
@@ -16,18 +16,32 @@ pub(crate) struct Sockets {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// Binds all addresses for `cores` cores.
+/// Has all addresses listened on by `cores` cores: by the `inherited` sockets as far as they are for them, else by new
+/// ones.
 ///
 /// # Errors
 /// [`StartError::Listen`] for an address that cannot be had and must.
-pub(crate) fn bind(listen: &Listen, cores: usize) -> Result<Sockets, StartError> {
+pub(crate) fn bind(
+    listen: &Listen,
+    cores: usize,
+    mut inherited: Vec<TcpListener>,
+) -> Result<Sockets, StartError> {
     let mut sockets = Sockets { per_core: (0..cores).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     for ListenAddress { address, optional } in &listen.addresses {
-        match bind_all(*address, cores, listen.backlog) {
+        let ours = |socket: &mut TcpListener| {
+            socket
+                .local_addr()
+                .is_ok_and(|bound| bound == *address || (address.port() == 0 && bound.ip() == address.ip()))
+        };
+        let given: Vec<_> = inherited.extract_if(.., ours).collect();
+        match bind_all(*address, cores, listen.backlog, given) {
             Ok(bound) => {
                 let address = bound[0].local_addr().map_err(|error| StartError::Listen(*address, error))?;
                 sockets.addresses.push(address);
-                sockets.per_core.iter_mut().zip(bound).for_each(|(core, socket)| core.push(socket));
+                // With fewer cores than before some get two: what has arrived on a socket is served.
+                for (place, socket) in bound.into_iter().enumerate() {
+                    sockets.per_core[place % cores].push(socket);
+                }
             }
             Err(error) if *optional && is_family_missing(&error) => {
                 log::info!("not listening on {address}: this machine does not have the address family");
@@ -35,26 +49,37 @@ pub(crate) fn bind(listen: &Listen, cores: usize) -> Result<Sockets, StartError>
             Err(error) => return Err(StartError::Listen(*address, error)),
         }
     }
+    for left in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
+        log::info!("no longer listening on {left}: the configuration does not name it");
+    }
     if sockets.addresses.is_empty() { Err(StartError::NoAddress) } else { Ok(sockets) }
 }
 
 /// One socket a core on the same address. SO_REUSEPORT would let a second proxy share the port unnoticed, so the
 /// address is first bound without it.
-fn bind_all(address: SocketAddr, cores: usize, backlog: u32) -> io::Result<Vec<TcpListener>> {
-    if address.port() != 0 {
-        drop(open(address, false)?);
+fn bind_all(
+    address: SocketAddr,
+    cores: usize,
+    backlog: u32,
+    given: Vec<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = given;
+    if sockets.is_empty() {
+        if address.port() != 0 {
+            drop(open(address, false)?);
+        }
+        sockets.push(open(address, true)?.into());
     }
-    let first = open(address, true)?;
-    let bound = first.local_addr()?.as_socket().unwrap_or(address);
-    let mut sockets = vec![first];
-    for _ in 1..cores {
-        sockets.push(open(bound, true)?);
+    let bound = sockets[0].local_addr()?;
+    while sockets.len() < cores {
+        sockets.push(open(bound, true)?.into());
     }
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     for socket in &sockets {
-        socket.listen(backlog)?;
+        // Again for those given: the backlog may be another now.
+        SockRef::from(socket).listen(backlog)?;
     }
-    Ok(sockets.into_iter().map(TcpListener::from).collect())
+    Ok(sockets)
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {

@@ -8,17 +8,20 @@ use std::thread::Builder;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use redis_router::{Source, Table};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS};
+use crate::control::Control;
 use crate::error::StartError;
 use crate::event::Event;
 use crate::fleet::{Fleet, Supplies};
+use crate::handover::{Inheritance, Origin};
 use crate::inbox::Message;
 use crate::log_writer::LogWriter;
 use crate::runtime::Driver;
 use crate::settings::Settings;
+use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
 use crate::{clock, listening, reload, watch};
 
@@ -28,23 +31,40 @@ const STOPPED_TWICE: i32 = 1;
 /// Reads the configuration anew; the error says, for the operator, why the old one stays.
 pub type Reload = dyn Fn() -> Result<Settings, String>;
 
-/// Serves until SIGTERM or SIGINT has been answered by a drain.
+/// What the program brings along beside the settings.
+pub struct Program<'a> {
+    /// Called on SIGHUP.
+    pub reload: &'a Reload,
+    /// Name of the control socket; `None`: there is none, and commands do not reach this process.
+    pub control: Option<String>,
+}
+
+/// Serves until SIGTERM or SIGINT has been answered by a drain, or another process has taken over.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(settings: Settings, reload: &Reload) -> Result<(), StartError> {
+pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     raise_descriptor_limit();
+    let origin = Origin::of_this_process().map_err(StartError::Core)?;
+    let inheritance = Inheritance::take().map_err(StartError::Handover)?;
+    let (inherited, from) = inheritance.map_or((Vec::new(), None), Inheritance::split);
     let settings = Arc::new(settings);
-    let sockets = listening::bind(&settings.listen, settings.cores)?;
+    let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
     let table = read_table(&settings.routes)?;
     let log = settings.access_log.as_ref().map(|log| LogWriter::start(log, settings.cores)).transpose()?;
     let (tell, events) = channel();
     catch_signals(tell.clone())?;
     let watcher = watch_table(&settings.routes, tell.clone())?;
+    let control = program.control.map(|name| Control::listen(name, tell.clone())).transpose();
+    let upgrades = Upgrades::new(origin, tell.clone(), control.map_err(StartError::Core)?);
     let supplies = Supplies { settings, table, log, questions: start_resolvers()?, tell };
     let mut fleet = Fleet::start(supplies, sockets.per_core)?;
-    let supervised =
-        start(&events, &mut fleet, &sockets.addresses).map(|()| supervise(&events, &mut fleet, reload));
+    let supervised = start(&events, &mut fleet, &sockets.addresses).map(|()| {
+        if let Some(from) = from.filter(|_| !fleet.is_stopping()) {
+            from.accepted();
+        }
+        supervise(&events, &mut fleet, program.reload, upgrades);
+    });
     drop(watcher);
     if let Some(log) = fleet.supplies.log.take() {
         log.end();
@@ -63,21 +83,23 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
             Ok(Event::CoreReady(..)) => {}
             Ok(Event::CoreEnded(core, life, ended)) => fleet.ended(core, life, ended)?,
             Ok(Event::Signal(SIGTERM | SIGINT)) => {
-                fleet.stop();
+                fleet.stop(true);
                 return Ok(());
             }
             Ok(Event::Signal(_)) => {}
             #[cfg(debug_assertions)]
             Ok(Event::Replace(_)) => {}
             Ok(Event::Table(table)) => change_table(fleet, table),
+            // Whoever asks for an upgrade so early is told nothing, and that the proxy has ended.
+            Ok(_) => {}
             Err(_) => return Ok(()),
         }
     }
 }
 
 /// Waits for signals and cores until every core has ended.
-fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload) {
-    let mut weighed = clock::now();
+fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
+    let (mut weighed, mut looked) = (clock::now(), clock::now());
     while !fleet.is_over() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
@@ -85,31 +107,42 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload) {
             weighed = now;
             fleet.weigh();
         }
+        if now - looked >= LOOK_INTERVAL || fleet.next_restart().is_some_and(|at| at <= now) {
+            looked = now;
+            fleet.look();
+            upgrades.consider_hangs(fleet);
+        }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
-        let until = restart.min(LOOK_INTERVAL).min(interval);
-        match events.recv_timeout(until) {
-            Ok(Event::Signal(SIGTERM | SIGINT)) if fleet.is_stopping() => {
-                log::warn!("told to stop a second time: stopping at once");
-                std::process::exit(STOPPED_TWICE);
-            }
-            Ok(Event::Signal(SIGTERM | SIGINT)) => {
-                log::info!("draining: no new connections, requests in flight are answered");
-                fleet.stop();
-            }
-            Ok(Event::Signal(SIGUSR1)) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
-            Ok(Event::Signal(_)) if fleet.is_stopping() => {}
-            Ok(Event::Signal(_)) => go_by(fleet, reload()),
-            Ok(Event::CoreReady(core, life, _)) => drop(fleet.ready(core, life)),
-            Ok(Event::CoreEnded(core, life, ended)) => {
-                // Only a core that never served fails for good, and all have.
-                let _ = fleet.ended(core, life, ended);
-            }
-            #[cfg(debug_assertions)]
-            Ok(Event::Replace(core)) => fleet.replace(core, "asked for by a test"),
-            Ok(Event::Table(table)) => change_table(fleet, table),
-            Err(RecvTimeoutError::Timeout) => fleet.look(),
+        match events.recv_timeout(restart.min(LOOK_INTERVAL).min(interval)) {
+            Ok(event) => act(event, fleet, reload, &mut upgrades),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+fn act(event: Event, fleet: &mut Fleet, reload: &Reload, upgrades: &mut Upgrades) {
+    match event {
+        Event::Signal(SIGTERM | SIGINT) if fleet.is_stopping() => {
+            log::warn!("told to stop a second time: stopping at once");
+            std::process::exit(STOPPED_TWICE);
+        }
+        Event::Signal(SIGTERM | SIGINT) => {
+            log::info!("draining: no new connections, requests in flight are answered");
+            fleet.stop(true);
+        }
+        Event::Signal(SIGUSR1) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
+        Event::Signal(SIGUSR2) => upgrades.begin(fleet, None),
+        Event::Signal(_) if fleet.is_stopping() => {}
+        Event::Signal(_) => go_by(fleet, reload()),
+        Event::CoreReady(core, life, _) => drop(fleet.ready(core, life)),
+        // Only a core that never served fails for good, and all have.
+        Event::CoreEnded(core, life, ended) => drop(fleet.ended(core, life, ended)),
+        Event::Table(table) => change_table(fleet, table),
+        Event::Upgrade(asker) => upgrades.begin(fleet, Some(asker)),
+        Event::Succeeded(outcome, asker) => upgrades.came_out(fleet, outcome, asker),
+        #[cfg(debug_assertions)]
+        Event::Replace(core) => fleet.replace(core, "asked for by a test"),
     }
 }
 
@@ -164,7 +197,8 @@ fn watch_table(
 
 /// Signals become events, so that one loop sees everything.
 fn catch_signals(tell: Sender<Event>) -> Result<(), StartError> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(StartError::Signals)?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP]).map_err(StartError::Signals)?;
     let forward = move || {
         for signal in signals.forever() {
             if tell.send(Event::Signal(signal)).is_err() {

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 /// Modules from top to bottom. A module imports from its own layer and from those below. A folder counts as one
 /// module, with all its files. Only the pure layer lies below the clock: it may not ask it.
 const LAYERS: [(&str, &[&str]); 5] = [
-    ("top", &["supervisor", "fleet", "event", "listening", "memory", "watch"]),
+    (
+        "top",
+        &["supervisor", "upgrades", "handover", "control", "fleet", "event", "listening", "memory", "watch"],
+    ),
     ("flow", &["core", "context", "inbox", "conn", "exchange", "choice", "conversation", "hooks"]),
     (
         "I/O",

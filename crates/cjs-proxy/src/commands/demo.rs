@@ -8,6 +8,8 @@ use redis_router::Source;
 use serde_json::json;
 use tiny_http::{Request, Response, Server};
 
+use proxy_core::supervisor::Program;
+
 use crate::config::{self, Machine};
 use crate::error::Failure;
 
@@ -35,7 +37,8 @@ pub(crate) fn demo() -> Result<(), Failure> {
     settings.routes = Source::Embedded(routes(&backends));
     ErrorLog::start(config.debug);
     super::print(&invitation(port));
-    run::serve(settings, &|| Err("demo has no config file to read again".into()))
+    let reload = || Err("demo has no config file to read again".into());
+    run::serve(settings, Program { reload: &reload, control: None })
 }
 
 /// The route table, as a file of it would say.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use log::{info, warn};
 use proxy_core::settings::Settings;
-use proxy_core::supervisor;
+use proxy_core::supervisor::{self, Program};
 
 use crate::config::{self, Config, Fault, Machine, Remark};
 use crate::error::Failure;
@@ -22,12 +22,13 @@ pub(crate) fn run(file: Option<&Path>) -> Result<(), Failure> {
     let log = ErrorLog::start(config.debug);
     info!("{}", version::line());
     tell(&config);
-    serve(config.settings, &move || reload(&path, log))
+    let control = Some(super::upgrade::name_of(&path));
+    serve(config.settings, Program { reload: &move || reload(&path, log), control })
 }
 
-/// Hands over to the data plane; returns once it has drained. `reload` is asked for settings on SIGHUP.
-pub(super) fn serve(settings: Settings, reload: &supervisor::Reload) -> Result<(), Failure> {
-    supervisor::run(settings, reload).map_err(|error| Failure::Start(error.to_string()))
+/// Hands over to the data plane; returns once it has drained.
+pub(super) fn serve(settings: Settings, program: Program<'_>) -> Result<(), Failure> {
+    supervisor::run(settings, program).map_err(|error| Failure::Start(error.to_string()))
 }
 
 /// The same file once more. Nothing changes where it has faults, the log level neither.

@@ -1,14 +1,10 @@
 //! Cores that fail, and what clients notice of it. The faults are the hooks of a debug build.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
-
 use serde_json::json;
 
+use crate::support::asking::asking_meanwhile;
 use crate::support::backend::Backend;
-use crate::support::client::Client;
 use crate::support::mortal::mortal;
-use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, get, get_from};
 use crate::support::wait;
 
@@ -38,43 +34,18 @@ fn a_panic_costs_its_connection_alone() {
     assert_eq!(scene.proxy.count_in_log("has died"), 0);
 }
 
-/// Asks on connections of its own, new ones each time or one as long as it lasts, until told to stop. Returns how often
-/// it was answered; any failure panics.
-fn keep_asking(proxy: &Proxy, keep_alive: bool, stop: &AtomicBool) -> usize {
-    let mut answered = 0;
-    let mut client: Option<Client> = None;
-    while !stop.load(Ordering::Relaxed) {
-        let mut asking = client.take().unwrap_or_else(|| proxy.connect());
-        let response = asking.ask(get("/"));
-        assert_eq!((response.status, response.text()), (200, "a".into()));
-        answered += 1;
-        let goes_on = !response.says_close();
-        client = Some(asking).filter(|_| keep_alive && goes_on);
-    }
-    answered
-}
-
 #[test]
 fn replaced_cores_lose_no_request() {
     let (scene, _backend) = one_core(json!({ "server": { "gracefulWait": 2 } }));
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for client in 0..6 {
-            let (scene, stop, answered) = (&scene, &stop, &answered);
-            scope.spawn(move || {
-                let count = keep_asking(&scene.proxy, client % 2 == 0, stop);
-                answered.fetch_add(count, Ordering::Relaxed);
-            });
-        }
+    let answered = asking_meanwhile(&scene.proxy, || {
         for replaced in 1..=20 {
             assert_eq!(scene.ask(hook("/replace")).status, 200);
             wait::until("the old core has ended", || {
                 scene.proxy.count_in_log("has ended gracefully (asked for by a test)") >= replaced
             });
         }
-        stop.store(true, Ordering::Relaxed);
     });
-    assert!(answered.into_inner() > 100);
+    assert!(answered > 100);
     assert_eq!(scene.proxy.count_in_log("has died"), 0);
 }
 

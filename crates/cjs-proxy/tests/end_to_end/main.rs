@@ -16,6 +16,7 @@ mod dead_backends;
 mod deaths;
 mod debug_headers;
 mod exchanges;
+mod executables;
 mod fields;
 mod framing;
 mod hostile;

@@ -1,5 +1,6 @@
 //! What every scenario needs: a proxy, a Redis of its own, scripted backends, a raw client, and waiting.
 
+pub(crate) mod asking;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod hchecker;

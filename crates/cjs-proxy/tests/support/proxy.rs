@@ -19,6 +19,7 @@ const CONFIG: &str = "config.json";
 
 pub(crate) struct Proxy {
     child: Child,
+    executable: PathBuf,
     dir: TempDir,
     log: Lines,
     output: Lines,
@@ -30,13 +31,24 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Proxy {
     /// Serves by `config` over defaults that suit tests.
     pub(crate) fn start(config: Value) -> Self {
-        let mut proxy = Self::launch(config);
+        Self::launch(config).serving()
+    }
+
+    /// As `start`, from a copy of the executable in the proxy's folder.
+    pub(crate) fn start_installed(config: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let executable = dir.path().join("cjs-proxy");
+        std::fs::copy(env!("CARGO_BIN_EXE_cjs-proxy"), executable).unwrap();
+        Self::launch_in(dir, config).serving()
+    }
+
+    fn serving(mut self) -> Self {
         wait::until("it serves", || {
-            let ended = proxy.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the proxy does not start: {:#?}", proxy.log());
-            find(&proxy.log, "serving on ").is_some()
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the proxy does not start: {:#?}", self.log());
+            find(&self.log, "serving on ").is_some()
         });
-        proxy
+        self
     }
 
     /// Starts it without waiting for anything.
@@ -57,7 +69,9 @@ impl Proxy {
     }
 
     pub(crate) fn spawn(dir: TempDir, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cjs-proxy"))
+        let installed = dir.path().join("cjs-proxy");
+        let executable = if installed.exists() { installed } else { env!("CARGO_BIN_EXE_cjs-proxy").into() };
+        let mut child = Command::new(&executable)
             .args(arguments)
             .current_dir(dir.path())
             .env_remove("SETTINGS_FLAVOR")
@@ -69,15 +83,26 @@ impl Proxy {
             .spawn()
             .unwrap();
         let (log, output) = (gather(child.stderr.take().unwrap()), gather(child.stdout.take().unwrap()));
-        Self { child, dir, log, output }
+        Self { child, executable, dir, log, output }
+    }
+
+    /// Where its executable stands.
+    pub(crate) fn executable(&self) -> PathBuf {
+        self.executable.clone()
+    }
+
+    /// Puts the keys of `change` into its config file.
+    pub(crate) fn rewrite(&self, change: Value) {
+        let text = std::fs::read_to_string(self.dir().join(CONFIG)).unwrap();
+        let mut whole = serde_json::from_str(&text).unwrap();
+        merge(&mut whole, change);
+        std::fs::write(self.dir().join(CONFIG), whole.to_string()).unwrap();
     }
 
     /// Puts the keys of `change` into its config file and has it read anew.
     pub(crate) fn reload(&self, change: Value) {
-        let text = std::fs::read_to_string(self.dir().join(CONFIG)).unwrap();
-        let mut whole = serde_json::from_str(&text).unwrap();
-        merge(&mut whole, change);
-        self.reload_text(&whole.to_string());
+        self.rewrite(change);
+        self.signal(Signal::SIGHUP);
     }
 
     /// Makes `text` its config file and has it read anew.
@@ -166,6 +191,14 @@ impl Drop for Proxy {
         // Fails only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Those that took over from it.
+        let successors = self.log().into_iter().filter_map(|line| {
+            let (_, rest) = line.split_once("upgrade: process ")?;
+            rest.split_once(" serves")?.0.parse().ok()
+        });
+        for successor in successors {
+            let _ = kill(Pid::from_raw(successor), Signal::SIGKILL);
+        }
     }
 }
 
@@ -195,7 +228,7 @@ fn gather(stream: impl Read + Send + 'static) -> Lines {
 }
 
 /// Puts the keys of `over` into `base`, objects into objects.
-fn merge(base: &mut Value, over: Value) {
+pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

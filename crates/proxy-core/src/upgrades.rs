@@ -1,0 +1,80 @@
+//! When the executable is replaced, and what follows from how that came out.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread::Builder;
+
+use crate::bounds::HANGS_MAX;
+use crate::control::{Control, Outcome};
+use crate::event::Event;
+use crate::fleet::Fleet;
+use crate::handover::Origin;
+
+/// The upgrades of this process: one at a time.
+pub(crate) struct Upgrades {
+    origin: Arc<Origin>,
+    tell: Sender<Event>,
+    control: Option<Control>,
+    under_way: bool,
+    /// Too many cores hung, and another process was asked for because of it.
+    weary: bool,
+}
+
+impl Upgrades {
+    pub(crate) fn new(origin: Origin, tell: Sender<Event>, control: Option<Control>) -> Self {
+        Self { origin: Arc::new(origin), tell, control, under_way: false, weary: false }
+    }
+
+    /// Starts the executable that stands there now. How it came out is told as an event, and to `asker`.
+    pub(crate) fn begin(&mut self, fleet: &Fleet, asker: Option<Sender<Outcome>>) {
+        let refused = match fleet.sockets() {
+            _ if fleet.is_stopping() => "the proxy is stopping".to_owned(),
+            _ if self.under_way => "an upgrade is under way already".to_owned(),
+            Err(error) => format!("cannot hand over the listening sockets: {error}"),
+            Ok(sockets) => {
+                log::info!("upgrade: starting another process, which takes over the listening sockets");
+                let (origin, tell, waits) = (Arc::clone(&self.origin), self.tell.clone(), asker.clone());
+                let wait = move || drop(tell.send(Event::Succeeded(origin.succeed(&sockets), waits)));
+                match Builder::new().name("upgrade".into()).spawn(wait) {
+                    Ok(_) => {
+                        self.under_way = true;
+                        return;
+                    }
+                    Err(error) => format!("cannot start a thread: {error}"),
+                }
+            }
+        };
+        log::error!("upgrade: {refused}");
+        reply(asker, Err(refused));
+    }
+
+    /// Another process serves: this one drains. Or it does not: this one goes on as if nothing had been.
+    pub(crate) fn came_out(&mut self, fleet: &mut Fleet, outcome: Outcome, asker: Option<Sender<Outcome>>) {
+        self.under_way = false;
+        match &outcome {
+            Ok(process) => {
+                log::info!("upgrade: process {process} serves; this one answers what is in flight and ends");
+                self.control.iter().for_each(Control::release);
+                fleet.stop(false);
+            }
+            Err(why) => log::error!("upgrade: {why}; this process goes on"),
+        }
+        reply(asker, outcome);
+    }
+
+    /// Threads that hang cannot be ended: after some of them only another process helps.
+    pub(crate) fn consider_hangs(&mut self, fleet: &Fleet) {
+        if fleet.hangs() >= HANGS_MAX && !self.weary {
+            self.weary = true;
+            log::error!("{HANGS_MAX} cores hung: the process is replaced by a new one");
+            self.begin(fleet, None);
+        }
+    }
+}
+
+fn reply(asker: Option<Sender<Outcome>>, outcome: Outcome) {
+    if let Some(asker) = asker {
+        // One that has gone away is told nothing.
+        let _ = asker.send(outcome);
+    }
+}
