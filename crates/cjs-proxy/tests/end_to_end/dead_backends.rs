@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::routing::{answer, for_host};
-use crate::support::backend::Backend;
-use crate::support::mortal::{ask_until_reached, dead, mortal, wait_until_avoided};
+use crate::support::backend::{Backend, Peer};
+use crate::support::client::Client;
+use crate::support::mortal::{ask_until_reached, dead, live, mortal, wait_until_avoided};
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get, request};
@@ -82,32 +83,70 @@ fn a_mark_in_force_is_not_asked_before_its_time() {
     assert!(avoided > rest, "used again {:?} before its time", rest - avoided);
 }
 
-#[test]
-fn one_request_alone_finds_out_whether_a_backend_is_back() {
-    let gate = Gate::default();
-    let passes = gate.clone();
-    let dead = Backend::run(move |peer| {
-        peer.request();
-        if peer.number > 0 {
-            passes.pass();
+/// A backend that resets its first connection, hands the second to `probed` and serves all others; and a site where
+/// its mark has just been made.
+fn dead_once(probed: impl Fn(&mut Peer) + Send + Sync + 'static) -> (Scene, Backend, Backend) {
+    let dead = Backend::run(move |peer| match peer.number {
+        0 => {
+            peer.request();
+            peer.reset();
         }
-        peer.reset();
+        1 => probed(peer),
+        _ => live(peer, "back"),
     });
     let good = mortal("good");
     let scene = Scene::with(ttl(1, 1), &[&dead.url(), &good.url()]);
     ask_until_reached(&scene.proxy, &dead, &get("/"));
-    let mut probing = wait::until_some("a request that asks whether it is back", || {
+    (scene, dead, good)
+}
+
+/// The client whose request asks whether `dead` is back.
+fn probing(scene: &Scene, dead: &Backend, request: &str) -> Client {
+    wait::until_some("a request that asks whether it is back", || {
         let mut client = scene.connect();
-        client.send(get("/probe"));
+        client.send(request);
         wait::until("an answer or a probe", || client.has_news() || dead.connections() == 2);
         (dead.connections() == 2).then_some(client)
+    })
+}
+
+#[test]
+fn one_request_alone_finds_out_whether_a_backend_is_back() {
+    let gate = Gate::default();
+    let passes = gate.clone();
+    let (scene, dead, _good) = dead_once(move |peer| {
+        peer.request();
+        passes.pass();
+        peer.reset();
     });
+    let mut probing = probing(&scene, &dead, &get("/probe"));
     for _ in 0..50 {
         assert_eq!(scene.ask(get("/")).text(), "good");
     }
     assert_eq!(dead.connections(), 2, "all others are kept away meanwhile");
     gate.open();
     assert_eq!(probing.response().text(), "good");
+}
+
+#[test]
+fn where_the_client_of_a_probe_leaves_another_finds_out() {
+    let (scene, dead, _good) = dead_once(|peer| peer.hold());
+    probing(&scene, &dead, &get("/probe")).reset();
+    dead.wait_for_end(1);
+    wait::until("it is used again", || scene.ask(get("/")).text() == "back");
+}
+
+#[test]
+fn a_backend_is_back_as_soon_as_an_answer_begins() {
+    let (scene, dead, _good) = dead_once(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+        peer.hold();
+    });
+    let upgrade = request("GET", "/", "Connection: Upgrade\r\nUpgrade: x\r\n");
+    let mut tunnel = probing(&scene, &dead, &upgrade);
+    assert_eq!(tunnel.response().status, 101);
+    wait::until("others use it too", || scene.ask(get("/")).text() == "back");
 }
 
 #[test]

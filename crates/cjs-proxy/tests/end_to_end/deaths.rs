@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::routing::for_host;
 use crate::support::backend::{Backend, Blackhole, Refusing, ok};
 use crate::support::mortal::{ask_until_reached, dead, mortal, wait_until_avoided};
+use crate::support::proxy::Proxy;
 use crate::support::redis::{Heard, Redis};
 use crate::support::scene::{SITE, Scene, get, get_from, with_body};
 use crate::support::wait;
@@ -287,4 +288,27 @@ fn a_backend_without_a_free_place_is_not_dead() {
     assert_eq!((scene.redis.marks(SITE), about(&heard, SITE)), (vec![], vec![]));
     gate.open();
     assert_eq!(scene.ask(get("/")).text(), "late");
+}
+
+#[test]
+fn error_statuses_seen_by_several_cores_at_once_leave_one_backend_live() {
+    let backends = [mortal("a"), mortal("b")];
+    let urls = backends.each_ref().map(Backend::url);
+    let scene = Scene::with(json!({}), &urls.each_ref().map(String::as_str));
+    let other = scene.another_proxy(json!({}));
+    for round in 0..40 {
+        let host = format!("h{round}.example");
+        scene.redis.route(&host, &["name", &urls[0], &urls[1]]);
+        let ask = |proxy: &Proxy| (0..10).for_each(|_| drop(proxy.connect().ask(get_from(&host, "/502"))));
+        std::thread::scope(|scope| {
+            for proxy in [&scene.proxy, &other, &scene.proxy, &other] {
+                scope.spawn(move || ask(proxy));
+            }
+        });
+        for proxy in [&scene.proxy, &other] {
+            wait::until(&format!("{host} is still served: {:?}", scene.redis.marks(&host)), || {
+                proxy.connect().ask(get_from(&host, "/")).status == 200
+            });
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! SIGHUP: what of a changed config file comes into force while requests go on, and what waits for a restart.
 
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::routing::{answer, for_host, wait_for};
@@ -208,6 +210,46 @@ fn the_access_log_may_move() {
 }
 
 #[test]
+fn a_new_access_log_that_cannot_be_opened_is_told_and_the_old_one_goes_on() {
+    let backend = mortal("a");
+    let scene = Scene::of(&backend);
+    scene.proxy.reload(json!({ "server": { "accessLog": "/no/such/folder/access.log", "retryOnError": 1 } }));
+    let line = scene.proxy.wait_for_log("/no/such/folder/access.log");
+    assert!(line.contains("ERROR") || line.contains("WARN"), "{line}");
+    scene.ask(get("/later"));
+    assert!(scene.proxy.wait_for_access(1)[0].contains("/later"));
+}
+
+#[test]
+fn of_many_reloads_the_last_one_counts() {
+    let backend = mortal("a");
+    let scene = Scene::of(&backend);
+    for number in 0..20 {
+        scene.proxy.reload(server("debugHeader", number % 2 == 0));
+    }
+    let debug = request("GET", "/", "X-Debug: 1\r\n");
+    wait_until_all(&scene, &debug, |told| told.head.get("x-debug-vhost").is_none());
+}
+
+#[test]
+fn a_reload_does_not_disturb_a_drain() {
+    let gate = Gate::default();
+    let backend = Backend::gated(&gate);
+    let mut scene = Scene::of(&backend);
+    let mut client = scene.connect();
+    client.send(get("/"));
+    backend.wait_for_requests(1);
+    scene.proxy.signal(Signal::SIGTERM);
+    scene.proxy.wait_for_log("draining");
+    scene.proxy.reload(server("retryOnError", 1));
+    let address = scene.proxy.address();
+    wait::until("new connections are refused", || TcpStream::connect(address).is_err());
+    gate.open();
+    assert_eq!(client.response().text(), "late");
+    assert_eq!(scene.proxy.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn the_time_of_marks_follows_a_reload() {
     let (dead, good) = (dead(), mortal("good"));
     let scene = Scene::with(server("deadBackendTTL", 20), &[&good.url()]);
@@ -283,7 +325,7 @@ fn a_config_file_that_is_gone_changes_nothing() {
     let backend = mortal("a");
     let scene = Scene::of(&backend);
     std::fs::remove_file(scene.proxy.dir().join("config.json")).unwrap();
-    scene.proxy.signal(nix::sys::signal::Signal::SIGHUP);
+    scene.proxy.signal(Signal::SIGHUP);
     let line = scene.proxy.wait_for_log("ERROR");
     assert!(line.contains("config.json"), "{line}");
     assert_eq!(scene.ask(get("/")).text(), "a");
