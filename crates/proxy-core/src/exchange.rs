@@ -287,7 +287,7 @@ impl Exchange<'_> {
             status => status > 500,
         };
         if is_death && Choice::has_another_live(route, backend) {
-            self.mark_dead(route, backend);
+            self.core.router.backend_died_unless_last(route, backend);
         } else if !is_death && !route.is_unmarked() {
             route.backend_answered(backend);
         }

@@ -67,7 +67,7 @@ impl Origin {
 /// Ends a process that did not make it, and says what became of it.
 fn reason(child: &mut Child, error: &io::Error) -> String {
     // One that ended by itself has said why; there is nothing to kill then.
-    let by_itself = error.kind() == io::ErrorKind::UnexpectedEof;
+    let by_itself = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
     if !by_itself {
         let _ = child.kill();
     }

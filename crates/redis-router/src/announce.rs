@@ -33,8 +33,9 @@ impl Announcements {
         self.all_ended.until_true(|| self.under_way.get() == 0).await;
     }
 
-    /// Announces `death` unless the store is away or too many are under way.
-    pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>) {
+    /// Announces `death` unless the store is away or too many are under way. It is taken back where the set turns out to
+    /// hold all of `others` as well; empty: it stands in any case.
+    pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>, others: Box<[usize]>) {
         let Some(InUse { connection, .. }) = self.store.in_use() else { return };
         if self.under_way.get() >= ANNOUNCEMENTS_MAX {
             return;
@@ -42,14 +43,14 @@ impl Announcements {
         self.under_way.set(self.under_way.get() + 1);
         let (all, message) = (self.clone(), death.to_string());
         monoio::spawn(async move {
-            all.carry_out(&connection, &message).await;
+            all.carry_out(&connection, &message, &others).await;
             all.under_way.set(all.under_way.get() - 1);
             all.all_ended.ring();
         });
     }
 
     /// Lost with the connection it is not sent again: the mark is known here, and others see the death themselves.
-    async fn carry_out(&self, connection: &Connection, message: &str) {
+    async fn carry_out(&self, connection: &Connection, message: &str, others: &[usize]) {
         let death = Death::parse(message).expect("it was written from a death");
         let deaths = &self.store.deaths;
         let ttl_s = (!deaths.checker_is_active()).then(|| whole_seconds(deaths.ttl()));
@@ -57,9 +58,37 @@ impl Announcements {
         let Ok(replies) = connection.call(self.pipeline(&death, message, ttl_s)).await else { return };
         match (replies.iter().find_map(refusal), ttl_s) {
             (Some(said), _) => self.complain(&said),
-            (None, Some(ttl_s)) => deaths.entered(&death, sent_ms, ttl_s * 1_000),
+            (None, Some(ttl_s)) => {
+                deaths.entered(&death, sent_ms, ttl_s * 1_000);
+                if !others.is_empty() {
+                    self.spare_the_last(connection, &death, others).await;
+                }
+            }
             (None, None) => {}
         }
+    }
+
+    /// Two who saw a different backend of two fail at the same moment each took the other for live: the later finds both
+    /// in the set and takes its own mark back.
+    async fn spare_the_last(&self, connection: &Connection, death: &Death<'_>, others: &[usize]) {
+        let key = self.key(death);
+        let mut members = Pipeline::default();
+        members.push(cmd("SMEMBERS").arg(&key));
+        let Ok(replies) = connection.call(members).await else { return };
+        let Some(Value::Array(members) | Value::Set(members)) = replies.into_iter().next() else { return };
+        let members: Vec<usize> = members.iter().filter_map(index_of).collect();
+        if !others.iter().all(|other| members.contains(other)) {
+            return;
+        }
+        self.store.deaths.take_back(death);
+        let mut removal = Pipeline::default();
+        removal.push(cmd("SREM").arg(&key).arg(death.index));
+        // Where it is lost the mark ends by its time.
+        let _ = connection.call(removal).await;
+    }
+
+    fn key(&self, death: &Death<'_>) -> String {
+        format!("{}{}", self.store.prefixes.dead, death.frontend)
     }
 
     /// The mark and the message as one; the message alone where an external checker owns the sets (no `ttl_s`).
@@ -70,7 +99,7 @@ impl Announcements {
             pipeline.push(&publish);
             return pipeline;
         };
-        let key = format!("{}{}", self.store.prefixes.dead, death.frontend);
+        let key = self.key(death);
         pipeline.push(&cmd("MULTI"));
         pipeline.push(cmd("SADD").arg(&key).arg(death.index));
         pipeline.push(cmd("EXPIRE").arg(&key).arg(ttl_s));
@@ -94,6 +123,13 @@ impl Announcements {
 /// EXPIRE with 0 would delete the set.
 fn whole_seconds(ttl: Duration) -> u64 {
     ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1)
+}
+
+fn index_of(member: &Value) -> Option<usize> {
+    match member {
+        Value::BulkString(bytes) => str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// The error in a reply, that of a command within EXEC included.

@@ -82,6 +82,11 @@ impl Deaths {
         self.marks.borrow_mut().entered(death, sent_ms.saturating_add(set_ttl_ms));
     }
 
+    /// Forgets a mark of this core's own.
+    pub(crate) fn take_back(&self, death: &Death<'_>) {
+        self.marks.borrow_mut().take_back(death);
+    }
+
     fn announced(&self, death: &Death<'_>) -> u64 {
         let now_ms = self.clock.refresh();
         let until_ms = now_ms.saturating_add(self.ttl.get().as_millis() as u64);

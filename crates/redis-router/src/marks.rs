@@ -140,6 +140,11 @@ impl Marks {
         }
     }
 
+    /// The mark of `death` no longer counts.
+    pub(crate) fn take_back(&mut self, death: &Death<'_>) {
+        self.retain(death.frontend, |mark| mark.index != death.index);
+    }
+
     /// The store has taken `death` into the set, which expires at `set_until_ms`.
     pub(crate) fn entered(&mut self, death: &Death<'_>, set_until_ms: u64) {
         self.announcements += 1;

@@ -114,11 +114,23 @@ impl Router {
     /// sets. The same death is announced once in `ANNOUNCE_PAUSE_MS`; while the store is away, or for a table, not at
     /// all. Never waits; called inside the runtime.
     pub fn backend_died(&self, route: &Route, backend: &Backend) {
+        self.mark(route, backend, Box::default());
+    }
+
+    /// As `backend_died`, but the mark is taken back where another core or proxy has marked all other backends that take
+    /// requests at the same moment: one is left.
+    pub fn backend_died_unless_last(&self, route: &Route, backend: &Backend) {
+        let others =
+            route.frontend.backends.iter().filter(|other| !other.drain && other.index != backend.index);
+        self.mark(route, backend, others.map(|other| other.index).collect());
+    }
+
+    fn mark(&self, route: &Route, backend: &Backend, others: Box<[usize]>) {
         let (frontend, url, index) = (&*route.frontend.key, &*backend.url, backend.index);
         let death = Death { frontend, url, index, backends: route.frontend.listed };
         let is_to_tell = self.deaths.saw(&death);
         if let (Routes::Redis(look_up), true) = (&self.routes, is_to_tell) {
-            look_up.announcements.begin(&death);
+            look_up.announcements.begin(&death, others);
         }
     }
 
