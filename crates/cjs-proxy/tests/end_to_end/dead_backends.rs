@@ -30,12 +30,12 @@ fn wait_until_followed(proxy: &Proxy) {
     });
 }
 
-/// Has `backend`, called `name`, fail once, and waits for its mark.
+/// Has `backend`, called `name`, fail once, and waits until that was told.
 fn kill(scene: &Scene, backend: &Backend, name: &str) {
-    let marks = scene.redis.marks(SITE).len();
+    let heard = scene.redis.subscribe("dead");
     let answer = ask_until_reached(&scene.proxy, backend, &get(&format!("/die/{name}")));
     assert_eq!(answer.status, 200, "another one has answered");
-    wait::until("a mark", || scene.redis.marks(SITE).len() > marks);
+    assert!(heard.wait_for(1)[0].contains(&backend.url()));
 }
 
 #[test]
