@@ -23,6 +23,8 @@ pub enum StartError {
     CoreDied(usize),
     /// The process before this one did not hand over its sockets.
     Handover(io::Error),
+    /// The process cannot become this user.
+    Identity(String, io::Error),
     /// Signals cannot be waited for.
     Signals(io::Error),
 }
@@ -55,6 +57,9 @@ impl std::fmt::Display for StartError {
                 "the listening sockets of the process before did not arrive: {error}; CJS_PROXY_HANDOVER is set only by \
                  an upgrade, do not set it yourself"
             ),
+            Self::Identity(name, error) => {
+                write!(f, "cannot become the user {name}: {error}; start as root, or leave user out")
+            }
             Self::Signals(error) => write!(f, "cannot wait for signals: {error}"),
         }
     }

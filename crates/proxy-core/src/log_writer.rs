@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use nix::unistd::{Gid, Uid, chown};
+
 use crate::access_log::{Entry, write_line};
 use crate::bounds::{LOG_BATCH_BYTES, LOG_BATCHES};
 use crate::error::StartError;
@@ -29,6 +31,8 @@ enum Message {
 pub(crate) struct LogWriter {
     messages: SyncSender<Message>,
     thread: JoinHandle<()>,
+    /// Where lines went at the start; `None`: to standard output.
+    file: Option<PathBuf>,
 }
 
 impl LogWriter {
@@ -43,7 +47,11 @@ impl LogWriter {
             .name("access-log".into())
             .spawn(move || output.write_all_of(&receiver))
             .map_err(StartError::Core)?;
-        Ok(Self { messages, thread })
+        let file = match &settings.target {
+            AccessLogTarget::File(path) => Some(path.clone()),
+            AccessLogTarget::Stdout => None,
+        };
+        Ok(Self { messages, thread, file })
     }
 
     /// An end for one core.
@@ -62,6 +70,17 @@ impl LogWriter {
     pub(crate) fn reopen(&self) {
         // Only a writer that has ended cannot be told.
         let _ = self.messages.send(Message::Reopen);
+    }
+
+    /// Makes the file theirs.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn give_to(&self, user: Uid, group: Gid) -> io::Result<()> {
+        match &self.file {
+            Some(path) => Ok(chown(path, Some(user), Some(group))?),
+            None => Ok(()),
+        }
     }
 
     /// Sends lines to `target` from now on; where that cannot be opened they stay where they are.

@@ -15,6 +15,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
     fixed(old.cores != new.cores, "server.workers");
     fixed(old.routes != new.routes, "redis and driver");
     fixed(old.route_cache != new.route_cache, "server.lruCache");
+    fixed(old.identity != new.identity, "user and group");
     // The log's thread and each core's buffer are made at the start.
     let begins_log = old.access_log.is_none() && new.access_log.is_some();
     fixed(begins_log, "server.accessLog (none at the start)");
@@ -23,6 +24,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
         cores: old.cores,
         routes: old.routes.clone(),
         route_cache: old.route_cache,
+        identity: old.identity.clone(),
         access_log: if begins_log { None } else { new.access_log.clone() },
         ..new
     };

@@ -42,6 +42,8 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// How much memory a core may hold.
     pub memory: MemoryLimit,
+    /// Who the process becomes once it is bound; `None`: it stays who it is.
+    pub identity: Option<Identity>,
     /// How long a drain may take before what is left is cut.
     pub graceful_wait: Duration,
 }
@@ -116,6 +118,17 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Bytes of a request body; beyond: 413. `None`: no limit.
     pub body_bytes: Option<u64>,
+}
+
+/// A user and group of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the user, whose further groups are taken as well.
+    pub name: String,
+    /// Its number.
+    pub user: u32,
+    /// Number of the group.
+    pub group: u32,
 }
 
 /// How much memory a core may hold before it is replaced.

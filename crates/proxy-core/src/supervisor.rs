@@ -1,12 +1,15 @@
 //! Owns what outlives a core: the listening sockets, the signals, the threads beside the cores. Starts the process and
 //! ends it; what becomes of each core is `fleet.rs`'s.
 
+use std::ffi::CString;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Gid, Uid, initgroups, setgid, setuid};
 use redis_router::{Source, Table};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -20,7 +23,7 @@ use crate::handover::{Inheritance, Origin};
 use crate::inbox::Message;
 use crate::log_writer::LogWriter;
 use crate::runtime::Driver;
-use crate::settings::Settings;
+use crate::settings::{Identity, Settings};
 use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
 use crate::{clock, listening, reload, watch};
@@ -52,6 +55,9 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
     let table = read_table(&settings.routes)?;
     let log = settings.access_log.as_ref().map(|log| LogWriter::start(log, settings.cores)).transpose()?;
+    if let Some(identity) = &settings.identity {
+        become_user(identity, log.as_ref())?;
+    }
     let (tell, events) = channel();
     catch_signals(tell.clone())?;
     let watcher = watch_table(&settings.routes, tell.clone())?;
@@ -219,6 +225,26 @@ fn start_resolvers() -> Result<SyncSender<Question>, StartError> {
         Builder::new().name("resolver".into()).spawn(answer).map_err(StartError::Core)?;
     }
     Ok(ask)
+}
+
+/// Gives up being root, for good: all threads, and the groups too. The log's file goes with it, so that it can be opened
+/// anew; a folder that is to take a new file must be the user's.
+fn become_user(identity: &Identity, log: Option<&LogWriter>) -> Result<(), StartError> {
+    let (user, group) = (Uid::from_raw(identity.user), Gid::from_raw(identity.group));
+    if let Some(Err(error)) = log.map(|log| log.give_to(user, group)) {
+        log::warn!(
+            "the access log cannot be given to {}: {error}; SIGUSR1 may not open it anew",
+            identity.name
+        );
+    }
+    let became = CString::new(identity.name.as_str())
+        .map_err(io::Error::other)
+        .and_then(|name| Ok(initgroups(&name, group)?))
+        .and_then(|()| Ok(setgid(group)?))
+        .and_then(|()| Ok(setuid(user)?));
+    became.map_err(|error| StartError::Identity(identity.name.clone(), error))?;
+    log::info!("running as {} ({user}:{group})", identity.name);
+    Ok(())
 }
 
 /// Says where clients can connect, once they can.

@@ -14,7 +14,7 @@ use super::kind::LogTarget;
 use super::report::Report;
 use super::schema::{self, Fallback};
 use super::written::Written;
-use super::{pages, store};
+use super::{identity, pages, store};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -92,6 +92,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),
         memory: memory(written, machine, cores),
+        identity: identity::identity(written, machine, report),
         graceful_wait: written.seconds("server.gracefulWait"),
     };
     Assembled {

@@ -193,8 +193,9 @@ pub(crate) static DIFFERENCES: &[Difference] = &[
     },
     Difference {
         row: 18,
-        applies: |file| file.origin == Origin::Hipache04 && file.machine.root && !file.has("user"),
-        sentence: "as root Hipache 0.4 became www-data; here the process stays root",
+        applies: |file| file.hipache_04 && file.machine.root,
+        sentence: "the whole process becomes user (www-data unless set), the part that writes the access log too: its \
+                   folder must be that user's for SIGUSR1 to open a new file",
     },
     Difference {
         row: 19,

@@ -47,13 +47,13 @@ pub(crate) enum Availability {
     Now,
     /// Not yet, and to serve without it would be wrong: anything but off is refused. Holds the feature in words.
     Later(&'static str),
-    /// Not yet, and only for a process that starts as root; for any other it has no effect, as in Hipache.
-    LaterAsRoot(&'static str),
+    /// Now, for a process that starts as root; for any other it has no effect, as in Hipache.
+    AsRoot,
     /// Never: a key of the old programs without a meaning here.
     Ignored,
 }
 
-use Availability::{Ignored, Later, LaterAsRoot, Now};
+use Availability::{AsRoot, Ignored, Later, Now};
 use Fallback::{Json, TcpTimeout, UpToTcpTimeout, Words};
 
 /// Largest database number (Redis itself counts them in an `int`).
@@ -70,7 +70,6 @@ const PAIR: &str = "a Redis server for reads and one for writes";
 const RATE_LIMIT: &str = "rate limits";
 const HEALTH: &str = "the active health check";
 const ADMIN: &str = "the admin listener";
-const PRIVILEGES: &str = "dropping privileges";
 
 /// A row.
 const fn key(
@@ -285,9 +284,9 @@ pub(crate) static KEYS: &[Key] = &[
     key("admin.token", &[], Secret, Json("null"), Now,
         "Token it asks for; required unless bound to loopback"),
 
-    key("user", &[], Account, Json("null"), LaterAsRoot(PRIVILEGES),
+    key("user", &[], Account, Json("null"), AsRoot,
         "User the process becomes after binding; `root` stays root"),
-    key("group", &[], Account, Json("null"), LaterAsRoot(PRIVILEGES),
+    key("group", &[], Account, Json("null"), AsRoot,
         "Group it becomes; `root` stays root"),
 
     key("api", &[], Shape("anything"), Json("null"), Ignored,

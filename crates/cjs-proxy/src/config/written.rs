@@ -50,12 +50,12 @@ impl Written {
         let mut found = Vec::new();
         walk("", members, &mut found, report);
         let found = drop_repeated(found, report);
-        let refused = refuse_later(&found, machine, report);
+        let refused = refuse_later(&found, report);
         tell_without_effect(&found, machine, report);
         for Found { key, spelling, node } in found {
             let taken = match key.effective_availability() {
                 Availability::Now => true,
-                Availability::LaterAsRoot(_) => !node.is_off(),
+                Availability::AsRoot => !is_left_out(node),
                 Availability::Later(_) | Availability::Ignored => false,
             };
             if taken && !refused.contains(&key.path) {
@@ -291,12 +291,11 @@ fn as_number<'a>(found: &Found<'a>) -> Cow<'a, Node> {
 }
 
 /// Reports what asks for a feature still to come; returns the paths refused, sections with all below them.
-fn refuse_later(found: &[Found<'_>], machine: Machine, report: &mut Report) -> Vec<&'static str> {
+fn refuse_later(found: &[Found<'_>], report: &mut Report) -> Vec<&'static str> {
     let mut refused = Vec::new();
     for Found { key, spelling, node } in found {
         let feature = match key.availability {
             Availability::Later(feature) if !is_off(key, node) => feature,
-            Availability::LaterAsRoot(feature) if machine.root && !is_root(node) => feature,
             _ => continue,
         };
         refused.push(key.path);
@@ -323,9 +322,9 @@ fn is_off(key: &Key, node: &Node) -> bool {
     }
 }
 
-/// Whether a `user` or `group` is the one that root already is.
-fn is_root(node: &Node) -> bool {
-    node.is_off() || matches!(node, Node::Text(text) if text == "root" || text == "0")
+/// Whether an account is as good as not named; 0 names one.
+fn is_left_out(node: &Node) -> bool {
+    matches!(node, Node::Null) || matches!(node, Node::Text(text) if text.is_empty())
 }
 
 /// One warning for all keys of the old programs that mean nothing here, one
@@ -338,7 +337,7 @@ fn tell_without_effect(found: &[Found<'_>], machine: Machine, report: &mut Repor
     if let Some(keys) = spelled(&|found| found.key.availability == Availability::Ignored) {
         report.warn(&format!("without a meaning here and ignored: {keys}"));
     }
-    let as_root = |key: &Key| matches!(key.availability, Availability::LaterAsRoot(_));
+    let as_root = |key: &Key| key.availability == Availability::AsRoot;
     if let Some(keys) = spelled(&|found| !machine.root && as_root(found.key) && !found.node.is_off()) {
         report.warn(&format!("without effect, as this process is not root: {keys}"));
     }

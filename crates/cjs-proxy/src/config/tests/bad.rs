@@ -341,15 +341,22 @@ fn what_is_without_effect_is_checked_all_the_same() {
 }
 
 #[test]
-fn root_cannot_become_another_user_yet() {
+fn root_becomes_only_users_that_exist() {
     let root = Machine { root: true, ..MACHINE };
     let lines = |text: &str| -> Vec<String> {
         let loaded = parse(Path::new("c.json"), text, root);
         loaded.err().unwrap_or_default().iter().map(ToString::to_string).collect()
     };
-    let end = "dropping privileges: not available yet; leave the key out or set it to null";
-    assert_eq!(lines(r#"{"user": "www-data"}"#), [format!("c.json: user: \"www-data\": {end}")]);
-    assert_eq!(lines(r#"{"group": 33}"#), [format!("c.json: group: 33: {end}")]);
+    let end = "create it, or name another";
+    assert_eq!(
+        lines(r#"{"user": "no-such-user"}"#),
+        [format!("c.json: user: \"no-such-user\": this machine has no such user; {end}")]
+    );
+    assert_eq!(
+        lines(r#"{"user": "root", "group": "no-such-group"}"#),
+        [format!("c.json: group: \"no-such-group\": this machine has no such group; {end}")]
+    );
+    assert_eq!(lines(r#"{"group": 0}"#), ["c.json: group: stands without user; name the user too"]);
     for text in [r#"{"user": "root", "group": "root"}"#, r#"{"user": 0, "group": "0"}"#, r#"{"user": ""}"#] {
         assert_eq!(lines(text), [""; 0], "{text}");
     }

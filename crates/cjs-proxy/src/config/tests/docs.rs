@@ -21,7 +21,7 @@ fn row(key: &Key) -> String {
     let availability = match key.effective_availability() {
         Availability::Now => "now".into(),
         Availability::Later(feature) => format!("not yet: {feature}"),
-        Availability::LaterAsRoot(feature) => format!("not yet as root: {feature}; else without effect"),
+        Availability::AsRoot => "now as root; else without effect".into(),
         Availability::Ignored => "never: ignored with a warning".into(),
     };
     let cells = [
