@@ -39,6 +39,7 @@ mod readiness;
 mod relay;
 mod reload;
 mod runtime;
+mod service;
 pub mod settings;
 mod socket;
 mod sticky;

@@ -72,11 +72,14 @@ fn bind_all(
     }
     let bound = sockets[0].local_addr()?;
     while sockets.len() < cores {
-        sockets.push(open(bound, true)?.into());
+        // A service manager's socket is seldom one that others may stand beside: then the cores share it.
+        let own = open(bound, true).map(TcpListener::from);
+        sockets.push(own.or_else(|_| sockets[0].try_clone())?);
     }
     let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
     for socket in &sockets {
-        // Again for those given: the backlog may be another now.
+        // Again for those given, whose settings may be others.
+        SockRef::from(socket).set_tcp_nodelay(true)?;
         SockRef::from(socket).listen(backlog)?;
     }
     Ok(sockets)

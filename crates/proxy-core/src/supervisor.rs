@@ -23,6 +23,7 @@ use crate::handover::{Inheritance, Origin};
 use crate::inbox::Message;
 use crate::log_writer::LogWriter;
 use crate::runtime::Driver;
+use crate::service::{self, Watchdog};
 use crate::settings::{Identity, Settings};
 use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
@@ -50,7 +51,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     raise_descriptor_limit();
     let origin = Origin::of_this_process().map_err(StartError::Core)?;
     let inheritance = Inheritance::take().map_err(StartError::Handover)?;
-    let (inherited, from) = inheritance.map_or((Vec::new(), None), Inheritance::split);
+    let (inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
     let settings = Arc::new(settings);
     let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
     let table = read_table(&settings.routes)?;
@@ -69,6 +70,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
         if let Some(from) = from.filter(|_| !fleet.is_stopping()) {
             from.accepted();
         }
+        service::ready();
         supervise(&events, &mut fleet, program.reload, upgrades);
     });
     drop(watcher);
@@ -106,6 +108,7 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 /// Waits for signals and cores until every core has ended.
 fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
     let (mut weighed, mut looked) = (clock::now(), clock::now());
+    let mut watchdog = Watchdog::new(clock::now());
     while !fleet.is_over() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
@@ -117,6 +120,7 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut u
             looked = now;
             fleet.look();
             upgrades.consider_hangs(fleet);
+            watchdog.beat(now);
         }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
         match events.recv_timeout(restart.min(LOOK_INTERVAL).min(interval)) {
@@ -135,12 +139,17 @@ fn act(event: Event, fleet: &mut Fleet, reload: &Reload, upgrades: &mut Upgrades
         }
         Event::Signal(SIGTERM | SIGINT) => {
             log::info!("draining: no new connections, requests in flight are answered");
+            service::stopping();
             fleet.stop(true);
         }
         Event::Signal(SIGUSR1) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
         Event::Signal(SIGUSR2) => upgrades.begin(fleet, None),
         Event::Signal(_) if fleet.is_stopping() => {}
-        Event::Signal(_) => go_by(fleet, reload()),
+        Event::Signal(_) => {
+            service::reloading();
+            go_by(fleet, reload());
+            service::ready();
+        }
         Event::CoreReady(core, life, _) => drop(fleet.ready(core, life)),
         // Only a core that never served fails for good, and all have.
         Event::CoreEnded(core, life, ended) => drop(fleet.ended(core, life, ended)),

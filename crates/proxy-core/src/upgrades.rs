@@ -9,6 +9,7 @@ use crate::control::{Control, Outcome};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::handover::Origin;
+use crate::service;
 
 /// The upgrades of this process: one at a time.
 pub(crate) struct Upgrades {
@@ -54,6 +55,7 @@ impl Upgrades {
         match &outcome {
             Ok(process) => {
                 log::info!("upgrade: process {process} serves; this one answers what is in flight and ends");
+                service::succeeded_by(*process);
                 self.control.iter().for_each(Control::release);
                 fleet.stop(false);
             }

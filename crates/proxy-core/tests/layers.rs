@@ -10,7 +10,18 @@ use std::path::{Path, PathBuf};
 const LAYERS: [(&str, &[&str]); 5] = [
     (
         "top",
-        &["supervisor", "upgrades", "handover", "control", "fleet", "event", "listening", "memory", "watch"],
+        &[
+            "supervisor",
+            "upgrades",
+            "handover",
+            "control",
+            "fleet",
+            "event",
+            "listening",
+            "memory",
+            "service",
+            "watch",
+        ],
     ),
     ("flow", &["core", "context", "inbox", "conn", "exchange", "choice", "conversation", "hooks"]),
     (

@@ -265,3 +265,53 @@ fn root_becomes_the_user_for_good_and_others_stay_who_they_are() {
     proxy.reload(json!({ "server": { "retryOnError": 1 } }));
     proxy.wait_for_log("the configuration was read anew and is in force");
 }
+
+#[test]
+fn a_service_manager_is_told_of_every_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let hear = || {
+        let mut said = [0; 200];
+        let count = manager.recv(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..count]).trim_end().to_owned()
+    };
+    let env = [("NOTIFY_SOCKET", dir.path().join("notify")), ("WATCHDOG_USEC", "3000000".into())];
+    let proxy = Proxy::launch_with(tempfile::tempdir().unwrap(), json!({ "redis": { "port": 1 } }), &env);
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(hear(), "WATCHDOG=1");
+    proxy.reload(json!({ "server": { "retryOnError": 1 } }));
+    let heard: Vec<String> = (0..4).map(|_| hear()).filter(|said| said != "WATCHDOG=1").take(2).collect();
+    assert!(heard[0].starts_with("RELOADING=1") && heard[1] == "READY=1", "{heard:?}");
+    proxy.signal(Signal::SIGTERM);
+    assert!((0..4).any(|_| hear() == "STOPPING=1"));
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_listened_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let redis = Redis::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.json");
+    let text = json!({ "server": { "bind": "127.0.0.1", "port": address.port(), "workers": 2, "accessLog": null },
+        "redis": { "port": redis.port } });
+    std::fs::write(&config, text.to_string()).unwrap();
+    // As systemd does it: the socket is descriptor 3, and LISTEN_PID the process that is to have it.
+    let script = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_FDS='1', \
+        LISTEN_PID=str(os.getpid())); os.execv(sys.argv[2], sys.argv[2:])";
+    nix::fcntl::fcntl(&listener, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    let mut started = std::process::Command::new("python3")
+        .args(["-c", script, &std::os::fd::AsRawFd::as_raw_fd(&listener).to_string()])
+        .args([env!("CARGO_BIN_EXE_cjs-proxy"), "run", "-c", &config.display().to_string()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(listener);
+    let mut clients: Vec<_> = (0..16).map(|_| Client::to(address)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(get_from("__ping__", "/")).status, 200);
+    }
+    started.kill().unwrap();
+    started.wait().unwrap();
+}

@@ -59,16 +59,25 @@ impl Proxy {
 
     /// As `launch`, with the config file and the access log in a folder that has files already.
     pub(crate) fn launch_in(dir: TempDir, config: Value) -> Self {
+        Self::launch_with(dir, config, &[])
+    }
+
+    /// As `launch_in`, with more variables in its environment.
+    pub(crate) fn launch_with(dir: TempDir, config: Value, variables: &[(&str, PathBuf)]) -> Self {
         let mut whole = json!({ "server": {
             "port": 0, "bind": "127.0.0.1", "workers": 2, "accessLog": dir.path().join("access.log"),
         } });
         merge(&mut whole, config);
         let file = dir.path().join(CONFIG);
         std::fs::write(&file, whole.to_string()).unwrap();
-        Self::spawn(dir, &["run", "-c", &file.display().to_string()])
+        Self::spawn_with(dir, &["run", "-c", &file.display().to_string()], variables)
     }
 
     pub(crate) fn spawn(dir: TempDir, arguments: &[&str]) -> Self {
+        Self::spawn_with(dir, arguments, &[])
+    }
+
+    fn spawn_with(dir: TempDir, arguments: &[&str], variables: &[(&str, PathBuf)]) -> Self {
         let installed = dir.path().join("cjs-proxy");
         let executable = if installed.exists() { installed } else { env!("CARGO_BIN_EXE_cjs-proxy").into() };
         let mut child = Command::new(&executable)
@@ -77,6 +86,7 @@ impl Proxy {
             .env_remove("SETTINGS_FLAVOR")
             .env_remove("RUST_LOG")
             .env("CJS_PROXY_HOOKS", "1")
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
