@@ -27,6 +27,12 @@ bench *ARGS: bench-tools release
 bench-memory *ARGS: bench-tools release
     benches/memory.py {{ ARGS }}
 
+# Mixed traffic for MINUTES while cores are replaced: memory, descriptors and threads must stay flat.
+soak MINUTES="20" *ARGS:
+    .ci/packages redis-server
+    cargo build --profile quick --locked --package cjs-proxy
+    benches/soak.py {{ MINUTES }} {{ ARGS }}
+
 # Runs one fuzz target for a bounded time; installs cargo-fuzz when it is missing.
 fuzz TARGET SECONDS:
     #!/usr/bin/env bash
