@@ -83,6 +83,8 @@ pub(crate) const HANG: Duration = Duration::from_secs(10);
 pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest such pause.
 pub(crate) const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a core has for letting go of what it can before it is weighed again.
+pub(crate) const SHRINK_WAIT: Duration = Duration::from_millis(300);
 /// A core is not replaced for its memory twice within this.
 pub(crate) const RELIEF_PAUSE: Duration = Duration::from_secs(60);
 /// A core that lived that long did not die soon.

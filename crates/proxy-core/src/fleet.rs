@@ -263,8 +263,9 @@ impl Fleet {
     }
 
     /// Looks at the memory of each core. One over the limit first lets go of what can be had again; where that is not
-    /// enough by the next look it is replaced, though not again and again.
-    pub(crate) fn weigh(&mut self) {
+    /// enough by the next look it is replaced, though not again and again. Returns whether that look should be soon.
+    pub(crate) fn weigh(&mut self) -> bool {
+        let mut soon = false;
         let limit = self.supplies.settings.memory.bytes;
         let now = clock::now();
         for core in 0..self.slots.len() {
@@ -276,7 +277,7 @@ impl Fleet {
                 continue;
             }
             if !slot.shrunk {
-                slot.shrunk = true;
+                (slot.shrunk, soon) = (true, true);
                 life.outbox.send(Message::Shrink);
                 log::warn!(
                     "core {core} holds {}: it drops cached routes and idle connections",
@@ -289,6 +290,7 @@ impl Fleet {
                 self.replace(core, &format!("it held {}", of_limit(held, limit)));
             }
         }
+        soon
     }
 
     /// Tells those that are to leave so. A message may find an inbox full: it is said again.

@@ -14,7 +14,7 @@ use redis_router::{Source, Table};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
-use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS};
+use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS, SHRINK_WAIT};
 use crate::control::Control;
 use crate::error::StartError;
 use crate::event::Event;
@@ -107,14 +107,14 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 
 /// Waits for signals and cores until every core has ended.
 fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
-    let (mut weighed, mut looked) = (clock::now(), clock::now());
+    let (mut weigh_at, mut looked) = (clock::now(), clock::now());
     let mut watchdog = Watchdog::new(clock::now());
     while !fleet.is_over() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
-        if now - weighed >= interval {
-            weighed = now;
-            fleet.weigh();
+        if now >= weigh_at {
+            let soon = fleet.weigh();
+            weigh_at = now + if soon { interval.min(SHRINK_WAIT) } else { interval };
         }
         if now - looked >= LOOK_INTERVAL || fleet.next_restart().is_some_and(|at| at <= now) {
             looked = now;
@@ -123,7 +123,8 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut u
             watchdog.beat(now);
         }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
-        match events.recv_timeout(restart.min(LOOK_INTERVAL).min(interval)) {
+        let weigh = weigh_at.saturating_duration_since(now);
+        match events.recv_timeout(restart.min(LOOK_INTERVAL).min(weigh)) {
             Ok(event) => act(event, fleet, reload, &mut upgrades),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -29,7 +29,7 @@ fn a_panic_costs_its_connection_alone() {
         doomed.send(hook("/panic"));
         doomed.expect_end();
         assert_eq!(other.ask(get("/")).text(), "a");
-        assert_eq!(scene.proxy.count_in_log("serving it panicked"), lost);
+        wait::until("it is told", || scene.proxy.count_in_log("serving it panicked") == lost);
     }
     assert_eq!(scene.proxy.count_in_log("has died"), 0);
 }
