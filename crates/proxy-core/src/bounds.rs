@@ -77,7 +77,9 @@ pub(crate) const HANGS_MAX: u32 = 3;
 pub(crate) const HANDOVER_WAIT: Duration = Duration::from_secs(30);
 /// How often the supervisor looks after the cores.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A core without a pulse for so long hangs.
+/// A core without a pulse for so long stands still: another takes over its sockets.
+pub(crate) const STALL: Duration = Duration::from_secs(3);
+/// One without a pulse for so long hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(10);
 /// A core that dies is started anew after this, and after twice that each time it dies again soon.
 pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);

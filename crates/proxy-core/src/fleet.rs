@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use redis_router::Table;
 
 use crate::account::Account;
-use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STEADY_LIFE};
+use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STALL, STEADY_LIFE};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::inbox::{Message, Outbox, inbox};
@@ -51,6 +51,8 @@ struct Life {
     pulse: (u64, Instant),
     /// Why it is to leave; `None`: it is not.
     leaves: Option<String>,
+    /// It was told to leave, and has no pulse.
+    hangs: bool,
 }
 
 /// A core's place: its sockets, and who serves them.
@@ -79,6 +81,8 @@ pub(crate) struct Fleet {
     cpus: Vec<usize>,
     lives: u64,
     hangs: u32,
+    /// When the cores were looked after last.
+    looked: Instant,
     stopping: bool,
     hurry: bool,
 }
@@ -101,7 +105,9 @@ impl Fleet {
             shrunk: false,
         };
         let slots = sockets.into_iter().map(slot).collect();
-        let mut fleet = Self { supplies, slots, cpus, lives: 0, hangs: 0, stopping: false, hurry: false };
+        let looked = clock::now();
+        let mut fleet =
+            Self { supplies, slots, cpus, lives: 0, hangs: 0, looked, stopping: false, hurry: false };
         for core in 0..fleet.slots.len() {
             fleet.begin(core).map_err(StartError::Core)?;
         }
@@ -148,7 +154,8 @@ impl Fleet {
         };
         Builder::new().name(format!("core-{core}")).spawn(serve)?;
         let now = clock::now();
-        slot.arriving = Some(Life { id, outbox, account, started: now, pulse: (0, now), leaves: None });
+        slot.arriving =
+            Some(Life { id, outbox, account, started: now, pulse: (0, now), leaves: None, hangs: false });
         Ok(())
     }
 
@@ -195,20 +202,37 @@ impl Fleet {
         Ok(())
     }
 
-    /// Looks after the cores: begins lives that are due, finds those that hang. To be called about once a second, or
-    /// when [`Self::next_restart`] is due.
+    /// Looks after the cores: begins lives that are due, finds those that stand still. To be called about once a second,
+    /// or when [`Self::next_restart`] is due.
     pub(crate) fn look(&mut self) {
-        if self.stopping {
-            return self.urge();
-        }
         let now = clock::now();
+        // Where this thread was late the whole process was halted: nobody could have a pulse.
+        let was_halted = now - std::mem::replace(&mut self.looked, now) > STALL;
         for core in 0..self.slots.len() {
+            self.feel_pulses(core, now, was_halted);
             let due = self.slots[core].restart_at.is_some_and(|at| at <= now);
-            if due || self.stands_still(core, now) {
+            if !self.stopping && (due || self.stands_still(core, now)) {
                 self.begin_again(core, now);
             }
         }
         self.urge();
+    }
+
+    /// Takes down how long the lives of a slot have been without a pulse; one that is leaving and has none for too long
+    /// hangs.
+    fn feel_pulses(&mut self, core: usize, now: Instant, was_halted: bool) {
+        let slot = &mut self.slots[core];
+        for life in slot.serving.iter_mut().chain(&mut slot.leaving) {
+            let pulse = life.account.pulse();
+            if was_halted || pulse != life.pulse.0 {
+                life.pulse = (pulse, now);
+            }
+        }
+        for life in slot.leaving.iter_mut().filter(|life| !life.hangs && now - life.pulse.1 >= HANG) {
+            life.hangs = true;
+            self.hangs += 1;
+            log::error!("core {core} hangs: no pulse for {} s; its own exchanges are stuck", HANG.as_secs());
+        }
     }
 
     fn begin_again(&mut self, core: usize, now: Instant) {
@@ -218,24 +242,16 @@ impl Fleet {
         }
     }
 
-    /// Whether the core hangs and nobody stands in for it yet.
+    /// Whether the core stands still and nobody stands in for it yet. It cannot be ended from outside; should it wake, it
+    /// finds that it is to leave.
     fn stands_still(&mut self, core: usize, now: Instant) -> bool {
         let slot = &mut self.slots[core];
-        let Some(life) = slot.serving.as_mut().filter(|_| slot.arriving.is_none()) else { return false };
-        let pulse = life.account.pulse();
-        if pulse != life.pulse.0 {
-            life.pulse = (pulse, now);
-        }
-        if now - life.pulse.1 < HANG {
-            return false;
-        }
-        self.hangs += 1;
-        log::error!(
-            "core {core} hangs: no pulse for {} s; another takes over its sockets, its own exchanges are stuck",
-            HANG.as_secs()
-        );
-        // It cannot be ended from outside. Should it wake, it finds that it is to leave.
-        slot.leaving.extend(slot.serving.take().map(|life| Life { leaves: Some("it hung".into()), ..life }));
+        let life =
+            slot.serving.as_mut().filter(|life| slot.arriving.is_none() && now - life.pulse.1 >= STALL);
+        let Some(life) = life else { return false };
+        life.leaves = Some("it stood still".into());
+        log::warn!("core {core} stands still for {} s: another takes over its sockets", STALL.as_secs());
+        slot.leaving.extend(slot.serving.take());
         true
     }
 
@@ -334,9 +350,7 @@ impl Fleet {
 
     /// Whether no core is left but those that hang.
     pub(crate) fn is_over(&self) -> bool {
-        let hangs =
-            |life: &Life| life.account.pulse() == life.pulse.0 && life.leaves.as_deref() == Some("it hung");
-        self.stopping && self.slots.iter().all(|slot| slot.leaving.iter().all(hangs))
+        self.stopping && self.slots.iter().all(|slot| slot.leaving.iter().all(|life| life.hangs))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Cores that fail, and what clients notice of it. The faults are the hooks of a debug build.
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::asking::asking_meanwhile;
@@ -82,11 +83,26 @@ fn a_core_that_hangs_is_stood_in_for() {
     // It waits in the queue of the socket until the other core takes it.
     let mut waiting = scene.proxy.connect();
     waiting.send(get("/"));
-    scene.proxy.wait_for_log("core 0 hangs: no pulse for 10 s");
+    scene.proxy.wait_for_log("core 0 stands still for 3 s");
     assert_eq!(waiting.response().text(), "a");
     for _ in 0..20 {
         assert_eq!(scene.ask(get("/")).text(), "a");
     }
+    scene.proxy.wait_for_log("core 0 hangs: no pulse for 10 s");
+}
+
+#[test]
+fn a_process_that_was_halted_has_no_core_that_hangs() {
+    let (scene, _backend) = one_core(json!({ "server": { "workers": 1 } }));
+    scene.proxy.signal(Signal::SIGSTOP);
+    // Not a wait: so long it is halted.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    scene.proxy.signal(Signal::SIGCONT);
+    // The supervisor has looked after its cores by then.
+    scene.proxy.reload(json!({ "server": { "retryOnError": 1 } }));
+    scene.proxy.wait_for_log("the configuration was read anew and is in force");
+    assert_eq!(scene.ask(get("/")).text(), "a");
+    assert_eq!(scene.proxy.count_in_log("stands still"), 0);
 }
 
 #[test]
@@ -95,7 +111,7 @@ fn a_stop_does_not_wait_for_a_core_that_hangs() {
     scene.proxy.connect().send(hook("/hang"));
     scene.proxy.wait_for_log("core 0 hangs");
     assert_eq!(scene.ask(get("/")).text(), "a");
-    scene.proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    scene.proxy.signal(Signal::SIGTERM);
     assert!(scene.proxy.wait_for_exit().success());
 }
 
