@@ -100,7 +100,7 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 /// Waits for signals and cores until every core has ended.
 fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
     let (mut weighed, mut looked) = (clock::now(), clock::now());
-    while !fleet.is_over() {
+    while !fleet.is_over() || upgrades.is_under_way() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
         if now - weighed >= interval {
