@@ -1,7 +1,7 @@
 //! The socket by which commands reach a running proxy: an abstract Unix socket named after its config file, so that it
 //! leaves no file behind and is found by the same `-c`. Only root and the user of the process are heard.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -20,6 +20,8 @@ const UPGRADE: &str = "upgrade";
 const DONE: &str = "done: ";
 /// Longest wait for what a client has to say.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// More than any command has: a line without end is not taken in.
+const LINE_MAX: u64 = 64;
 /// Between two tries to have or to reach the name.
 const RETRY: Duration = Duration::from_millis(100);
 const CONNECTS: usize = 10;
@@ -104,7 +106,7 @@ fn answer(mut client: UnixStream, tell: &Sender<Event>) -> io::Result<()> {
     }
     client.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(&client).read_line(&mut line)?;
+    BufReader::new((&client).take(LINE_MAX)).read_line(&mut line)?;
     if line.trim_end() != UPGRADE {
         return writeln!(client, "the running proxy does not know the command {:?}", line.trim_end());
     }

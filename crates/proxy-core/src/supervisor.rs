@@ -109,7 +109,7 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
     let (mut weigh_at, mut looked) = (clock::now(), clock::now());
     let mut watchdog = Watchdog::new(clock::now());
-    while !fleet.is_over() {
+    while !fleet.is_over() || upgrades.is_under_way() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
         if now >= weigh_at {

@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::Builder;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::bounds::HANGS_MAX;
 use crate::control::{Control, Outcome};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::handover::Origin;
 use crate::service;
+
+const STOPPING: &str = "the proxy is stopping";
 
 /// The upgrades of this process: one at a time.
 pub(crate) struct Upgrades {
@@ -29,7 +34,7 @@ impl Upgrades {
     /// Starts the executable that stands there now. How it came out is told as an event, and to `asker`.
     pub(crate) fn begin(&mut self, fleet: &Fleet, asker: Option<Sender<Outcome>>) {
         let refused = match fleet.sockets() {
-            _ if fleet.is_stopping() => "the proxy is stopping".to_owned(),
+            _ if fleet.is_stopping() => STOPPING.to_owned(),
             _ if self.under_way => "an upgrade is under way already".to_owned(),
             Err(error) => format!("cannot hand over the listening sockets: {error}"),
             Ok(sockets) => {
@@ -49,10 +54,24 @@ impl Upgrades {
         reply(asker, Err(refused));
     }
 
-    /// Another process serves: this one drains. Or it does not: this one goes on as if nothing had been.
+    /// Whether another process is starting: it has to be heard of before this one ends.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Another process serves: this one drains; told to stop meanwhile it stops the other as well. Or it does not: this one goes on as if nothing had been.
     pub(crate) fn came_out(&mut self, fleet: &mut Fleet, outcome: Outcome, asker: Option<Sender<Outcome>>) {
         self.under_way = false;
         match &outcome {
+            Ok(process) if fleet.is_stopping() => {
+                log::info!("upgrade: told to stop meanwhile, so process {process} stops as well");
+                let told =
+                    i32::try_from(*process).map(Pid::from_raw).map(|process| kill(process, Signal::SIGTERM));
+                if !matches!(told, Ok(Ok(()))) {
+                    log::error!("upgrade: process {process} cannot be told to stop");
+                }
+                return reply(asker, Err(STOPPING.to_owned()));
+            }
             Ok(process) => {
                 log::info!("upgrade: process {process} serves; this one answers what is in flight and ends");
                 service::succeeded_by(*process);

@@ -269,7 +269,7 @@ impl Mark {
         } else if self.proven {
             Health::Live
         } else if self.probing.get() {
-            Health::Dead
+            Health::Probed
         } else {
             Health::Unproven
         }

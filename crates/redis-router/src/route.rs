@@ -79,8 +79,8 @@ impl Route {
         self.names().all(|name| self.deaths.has_none(name))
     }
 
-    /// Makes the caller the one that asks an unproven backend; meanwhile it counts as dead for all others.
-    /// `None`: the backend is not unproven.
+    /// Makes the caller the one that asks an unproven backend; meanwhile others ask it only where nothing better is
+    /// left. `None`: the backend is not unproven.
     pub fn begin_probe(&self, backend: &Backend) -> Option<Probe> {
         if self.health(backend) != Health::Unproven {
             return None;

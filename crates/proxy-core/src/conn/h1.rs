@@ -52,7 +52,8 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         reader.messages.recycle(std::mem::take(&mut request.bytes));
         match ending {
             Ending::Continue => {}
-            Ending::Close if reader.messages.is_spent() => return,
+            // Unread bytes behind the request, even an empty line, would make closing a reset.
+            Ending::Close if reader.messages.is_spent() && writer.io.peer_is_quiet() => return,
             Ending::Close | Ending::Linger => break,
             Ending::Abort => return,
         }

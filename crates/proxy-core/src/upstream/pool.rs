@@ -81,9 +81,14 @@ impl Pool {
     }
 
     /// Has each backend get at most so many connections, at least one, from now on. Those that are too many end when
-    /// they become idle.
+    /// they become idle; requests that wait get the places there are more.
     pub(crate) fn set_max_per_backend(&self, max: usize) {
         self.max_per_backend.set(max.max(1));
+        for connections in self.backends.borrow().values() {
+            let places = connections.max.get().saturating_sub(connections.open.get());
+            let waiting = connections.waiters.borrow().len();
+            (0..places.min(waiting)).for_each(|_| connections.call_next());
+        }
     }
 
     /// Requests under way on connections to the backend `authority`.

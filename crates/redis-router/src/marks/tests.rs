@@ -2,7 +2,7 @@ use super::{DeadSet, Marks, Now};
 use crate::bounds::{ANNOUNCE_PAUSE_MS, MARKS_MAX, MARKS_SWEEP_MIN, UNPROVEN_KEPT_MS};
 use crate::frontend::Frontend;
 use crate::message::Death;
-use crate::route::Health::{self, Dead, Live, Unproven};
+use crate::route::Health::{self, Dead, Live, Probed, Unproven};
 
 const TTL_MS: u64 = 30_000;
 
@@ -158,7 +158,7 @@ fn one_probe_at_a_time() {
     assert!(begin(&bench).is_none());
     bench.ms = TTL_MS;
     let place = begin(&bench).unwrap();
-    assert_eq!(bench.health()[0], Dead);
+    assert_eq!(bench.health()[0], Probed);
     assert!(begin(&bench).is_none());
     place.set(false);
     assert_eq!(bench.health()[0], Unproven);
