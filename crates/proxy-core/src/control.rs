@@ -26,9 +26,6 @@ const LINE_MAX: u64 = 64;
 const RETRY: Duration = Duration::from_millis(100);
 const CONNECTS: usize = 10;
 
-/// How an upgrade came out: the new process's id, or why there is none.
-pub(crate) type Outcome = Result<u32, String>;
-
 fn address(name: &str) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("cjs-proxy:{name}"))
 }

@@ -6,8 +6,10 @@ use std::sync::mpsc::Sender;
 
 use redis_router::Table;
 
-use crate::control::Outcome;
 use crate::runtime::Driver;
+
+/// How an upgrade came out: the new process's id, or why there is none.
+pub(crate) type Outcome = Result<u32, String>;
 
 /// Something the supervisor acts on.
 pub(crate) enum Event {

@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bounds::HANGS_MAX;
-use crate::control::{Control, Outcome};
-use crate::event::Event;
+use crate::control::Control;
+use crate::event::{Event, Outcome};
 use crate::fleet::Fleet;
 use crate::handover::Origin;
 use crate::service;
@@ -59,7 +59,8 @@ impl Upgrades {
         self.under_way
     }
 
-    /// Another process serves: this one drains; told to stop meanwhile it stops the other as well. Or it does not: this one goes on as if nothing had been.
+    /// Another process serves: this one drains; told to stop meanwhile it stops the other as well. Or it does not: this one
+    /// goes on as if nothing had been.
     pub(crate) fn came_out(&mut self, fleet: &mut Fleet, outcome: Outcome, asker: Option<Sender<Outcome>>) {
         self.under_way = false;
         match &outcome {
