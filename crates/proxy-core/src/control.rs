@@ -61,8 +61,7 @@ impl Control {
         while let Some(listener) = self.bind(name) {
             // Ends with an error once the name is released.
             for client in listener.incoming().map_while(Result::ok) {
-                // Whoever cannot be answered has gone.
-                let _ = answer(client, tell);
+                take(client, tell.clone());
             }
         }
     }
@@ -93,6 +92,15 @@ impl Control {
             // Wakes the thread, which closes the socket for good. The only error is that it is not open.
             let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
         }
+    }
+}
+
+/// Answers on a thread of its own: one that says nothing keeps nobody waiting.
+fn take(client: UnixStream, tell: Sender<Event>) {
+    // Whoever cannot be answered has gone.
+    let answering = Builder::new().name("command".into()).spawn(move || drop(answer(client, &tell)));
+    if let Err(error) = answering {
+        log::error!("a command was not taken: {error}");
     }
 }
 

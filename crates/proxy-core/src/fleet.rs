@@ -318,7 +318,9 @@ impl Fleet {
 
     /// Tells every core.
     pub(crate) fn tell_all(&self, message: impl Fn() -> Message) {
-        for life in self.slots.iter().flat_map(|slot| slot.serving.iter().chain(&slot.arriving)) {
+        for life in
+            self.slots.iter().flat_map(|slot| slot.serving.iter().chain(&slot.arriving).chain(&slot.leaving))
+        {
             life.outbox.send(message());
         }
     }

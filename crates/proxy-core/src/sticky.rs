@@ -7,14 +7,15 @@ use crate::http::request::RequestHead;
 
 const COOKIE: &str = "cjs_backend";
 
-/// What stands for a backend in the cookie: a hash of its URL, the same in every proxy and after each restart, which
-/// tells the client nothing of the address.
+/// What stands for a backend in the cookie: a hash of its URL without the options behind `#`, the same in every proxy and
+/// after each restart. It does not show the address, though whoever knows the network can find it by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag(u64);
 
 impl Tag {
     pub(crate) fn of(backend: &Backend) -> Self {
-        Self(xxh64(backend.url.as_bytes(), 0))
+        let location = backend.url.split('#').next().unwrap_or_default();
+        Self(xxh64(location.as_bytes(), 0))
     }
 
     /// The tag in the request's cookie; `None`: it has none, or one that no proxy has set.

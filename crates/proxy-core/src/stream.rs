@@ -109,7 +109,11 @@ impl ReadHalf {
                 interest.inspect(|interest| interest.settle());
                 Ok(None)
             }
-            Err(Errno::EINTR) => Ok(None),
+            Err(Errno::EINTR) => {
+                // Nothing was read: what has arrived is still to be announced.
+                interest.inspect(|interest| interest.announce());
+                Ok(None)
+            }
             Err(_) if self.deadline.has_passed() => Err(StreamError::Timeout),
             Err(_) => Err(StreamError::Closed),
         }
