@@ -3,15 +3,17 @@
 //! The socket is waited for like any other and accepted from by hand. An accept handed to the ring would take a
 //! connection even for a core that hangs, and swallow the wake-up of the core that stands in for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monoio::net::TcpStream;
 
 use crate::bounds::ACCEPTS_PER_TURN;
+use crate::clock;
 use crate::readiness::{Interest, Readiness};
 
 /// Pause after an accept that failed for want of descriptors or memory: trying again at once would only burn.
@@ -27,6 +29,9 @@ pub(crate) struct Listener {
     /// The driver wants sockets that do not block.
     is_epoll: bool,
     stopped: Cell<bool>,
+    /// A descriptor for when there are no more.
+    spare: RefCell<Option<File>>,
+    complained_at: Cell<Option<Instant>>,
 }
 
 impl Listener {
@@ -41,7 +46,14 @@ impl Listener {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let interest = readiness.register(socket.as_raw_fd())?;
-        Ok(Self { interest, socket, is_epoll, stopped: Cell::new(false) })
+        Ok(Self {
+            interest,
+            socket,
+            is_epoll,
+            stopped: Cell::new(false),
+            spare: RefCell::new(spare()),
+            complained_at: Cell::new(None),
+        })
     }
 
     /// Hands each connection to `serve` until [`Self::stop`]; then those that have arrived by that time.
@@ -61,7 +73,8 @@ impl Listener {
                     self.interest.arrived().await;
                 }
                 Err(error) => {
-                    log::error!("cannot accept: {error}; trying again");
+                    self.complain(&error);
+                    self.turn_one_away();
                     monoio::time::sleep(PAUSE).await;
                 }
             }
@@ -80,6 +93,26 @@ impl Listener {
         Ok((TcpStream::from_std(stream)?, peer))
     }
 
+    /// Without a free descriptor a client would wait until it gives up. With the one kept for this its connection is
+    /// taken and closed, so that it knows.
+    fn turn_one_away(&self) {
+        if self.spare.take().is_some() {
+            drop(self.socket.accept());
+        }
+        self.spare.replace(spare());
+    }
+
+    /// Says, once a second, that connections cannot be taken.
+    fn complain(&self, error: &io::Error) {
+        let now = clock::now();
+        if self.complained_at.get().is_none_or(|at| now - at >= Duration::from_secs(1)) {
+            self.complained_at.set(Some(now));
+            log::error!(
+                "cannot accept: {error}; clients are turned away, raise the limit of open files (ulimit -n)"
+            );
+        }
+    }
+
     /// Ends [`Self::run`].
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
@@ -90,6 +123,10 @@ impl Listener {
     pub(crate) fn port(&self) -> io::Result<u16> {
         Ok(self.socket.local_addr()?.port())
     }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Errors that mean a client left before it was accepted (accept(2)).

@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::support::asking::asking_meanwhile;
 use crate::support::backend::Backend;
 use crate::support::mortal::mortal;
-use crate::support::scene::{Scene, get, get_from};
+use crate::support::proxy::{OPEN_FILES, Proxy};
+use crate::support::redis::Redis;
+use crate::support::scene::{SITE, Scene, get, get_from};
 use crate::support::wait;
 
 /// A request that has the core it reaches do `what`.
@@ -89,6 +91,25 @@ fn a_core_that_hangs_is_stood_in_for() {
         assert_eq!(scene.ask(get("/")).text(), "a");
     }
     scene.proxy.wait_for_log("core 0 hangs: no pulse for 10 s");
+}
+
+#[test]
+fn out_of_descriptors_clients_are_turned_away_and_others_served_later() {
+    let (redis, backend) = (Redis::start(), mortal("a"));
+    redis.route(SITE, &["site", &backend.url()]);
+    let config = json!({ "redis": { "port": redis.port }, "server": { "workers": 1, "accessLog": null } });
+    let proxy = Proxy::launch_with(tempfile::tempdir().unwrap(), config, &[(OPEN_FILES, "64".into())]);
+    wait::until("it serves", || proxy.count_in_log("serving on ") == 1);
+    assert_eq!(proxy.connect().ask(get("/")).text(), "a");
+    let mut kept: Vec<_> = (0..80).map(|_| proxy.connect()).collect();
+    proxy.wait_for_log("clients are turned away, raise the limit of open files");
+    wait::until("one is turned away", || kept.iter_mut().any(|client| client.has_news()));
+    drop(kept);
+    wait::until("others are served", || {
+        let mut client = proxy.connect();
+        client.send(get("/"));
+        client.try_response(false).is_ok_and(|response| response.text() == "a")
+    });
 }
 
 #[test]

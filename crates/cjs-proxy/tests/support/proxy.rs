@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use super::client::Client;
 use super::wait;
 
+/// Among the variables of a proxy: its limit of open files.
+pub(crate) const OPEN_FILES: &str = "OPEN_FILES";
 /// Its config file, in the folder of its own.
 const CONFIG: &str = "config.json";
 
@@ -80,7 +82,16 @@ impl Proxy {
     fn spawn_with(dir: TempDir, arguments: &[&str], variables: &[(&str, PathBuf)]) -> Self {
         let installed = dir.path().join("cjs-proxy");
         let executable = if installed.exists() { installed } else { env!("CARGO_BIN_EXE_cjs-proxy").into() };
-        let mut child = Command::new(&executable)
+        // The limit of open files is taken over by what a shell starts.
+        let limited = variables.iter().find(|(name, _)| *name == OPEN_FILES);
+        let mut command = Command::new(if limited.is_some() { Path::new("sh") } else { &executable });
+        if let Some((_, limit)) = limited {
+            command
+                .arg("-c")
+                .arg(format!("ulimit -n {}; exec \"$0\" \"$@\"", limit.display()))
+                .arg(&executable);
+        }
+        let mut child = command
             .args(arguments)
             .current_dir(dir.path())
             .env_remove("SETTINGS_FLAVOR")
