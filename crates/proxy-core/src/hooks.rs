@@ -1,4 +1,4 @@
-//! Faults on demand, for tests: a request for the host `__hook__` makes its core panic, hang, hold memory, or be
+//! Faults on demand, for tests: a request for the host `__hook__` makes its core panic, die, hang, hold memory, or be
 //! replaced. Not in a release build, and only where the environment asks for it.
 
 use std::cell::RefCell;
@@ -22,6 +22,7 @@ pub(crate) fn run(core: &Core, host: &str, target: &[u8]) -> bool {
     }
     match target {
         b"/panic" => panic!("asked for by a test"),
+        b"/die" => drop(monoio::spawn(async { panic!("asked for by a test, outside of any connection") })),
         #[expect(clippy::infinite_loop, reason = "that is what hangs")]
         b"/hang" => {
             log::warn!("asked for by a test: this core stands still from now on");

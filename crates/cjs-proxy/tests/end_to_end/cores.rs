@@ -94,6 +94,16 @@ fn a_core_that_hangs_is_stood_in_for() {
 }
 
 #[test]
+fn a_core_that_dies_is_started_anew_each_time() {
+    let (scene, _backend) = one_core(json!({ "server": { "workers": 1 } }));
+    for deaths in 1..=4 {
+        scene.proxy.connect().send(hook("/die"));
+        wait::until("it has died", || scene.proxy.count_in_log("core 0 has died: ") == deaths);
+        assert_eq!(scene.ask(get("/")).text(), "a");
+    }
+}
+
+#[test]
 fn out_of_descriptors_clients_are_turned_away_and_others_served_later() {
     let (redis, backend) = (Redis::start(), mortal("a"));
     redis.route(SITE, &["site", &backend.url()]);
