@@ -1,26 +1,26 @@
 //! One request and its response, in the order they live: route, backend, request sent, response relayed, log
 //! line. The only place that knows this order.
 
+mod own_answers;
+mod record;
+
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis_router::{Backend, Cached, EXACT, Options, Route};
 use smallvec::SmallVec;
 
-use crate::access_log::{Entry, RequestLine};
-use crate::answer::Asked;
 use crate::buffer::Buffer;
 use crate::choice::Choice;
 use crate::context::{Core, Registration, Rules};
-use crate::debug_header::Trace;
 use crate::downstream::{Downstream, OutgoingHead};
 use crate::error::Failure;
 #[cfg(debug_assertions)]
 use crate::hooks;
 use crate::http::encode::{self, Destination, Forwarding, Persistence};
 use crate::http::fault::Fault;
-use crate::http::head::{Length, Version};
+use crate::http::head::Length;
 use crate::http::host;
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
@@ -28,7 +28,7 @@ use crate::relay::{self, Beside, Broken, HeldBody, Progress};
 use crate::sticky::Tag;
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::Leased;
-use crate::{answer, api_version, clock, conversation};
+use crate::{api_version, clock, conversation};
 
 /// Host that the proxy answers itself, for load balancers that ask whether it lives (Hipache).
 const PING_HOST: &str = "__ping__";
@@ -464,148 +464,6 @@ impl Exchange<'_> {
             messages.rest();
             self.core.connector.pool.put(leased);
         }
-    }
-
-    async fn answer_ping(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        self.status = 200;
-        let persistence = self.own_persistence(downstream);
-        let asked = Asked { more: &[], ..self.asked_for(downstream, persistence) };
-        let sent = downstream.out.send_own(|out| answer::ping(out, asked)).await;
-        sent.map_err(|_| Failure::ClientGone)?;
-        Ok(ending_of(persistence))
-    }
-
-    /// Whether the client speaks HTTPS, to this proxy or to a trusted one before it.
-    fn came_by_https(&self) -> bool {
-        self.client.trusted
-            && self.request.values_of("x-forwarded-proto").any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
-    }
-
-    /// Sends the client to the same target over HTTPS, on the port that HTTPS has by default.
-    async fn redirect_to_https(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        let request = self.request;
-        let keeps_method = !matches!(request.method(), b"GET" | b"HEAD");
-        self.status = answer::to_https_status(keeps_method);
-        let persistence = self.own_persistence(downstream);
-        let more = self.more_lines(None);
-        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
-        // The target was parsed as printable ASCII.
-        let target = String::from_utf8_lossy(request.target.within(&request.bytes));
-        let target = if target.starts_with('/') { &target } else { "/" };
-        let host = host::without_port(&request.host);
-        let sent =
-            downstream.out.send_own(|out| answer::to_https(out, host, target, keeps_method, asked)).await;
-        sent.map_err(|_| Failure::ClientGone)?;
-        Ok(ending_of(persistence))
-    }
-
-    fn asked_for(&self, downstream: &Downstream<'_>, persistence: Persistence) -> Asked<'static> {
-        Asked { client: downstream.out.client(persistence), to_head: self.request.is_head(), more: &[] }
-    }
-
-    /// Lines that the answer gets from the proxy: the cookie that keeps the client on its backend, and what it asked
-    /// to be told. Most often empty.
-    fn more_lines(&self, error: Option<&Failure>) -> Vec<u8> {
-        let mut lines = Vec::new();
-        if let (Some(tag), None) = (self.to_keep_to, error) {
-            lines.extend_from_slice(tag.set_cookie_line().as_bytes());
-        }
-        if self.rules.settings.debug_header && self.request.asks_for_debug {
-            let trace = Trace {
-                route: self.route.as_deref(),
-                backend: self.asked_backend(),
-                total: clock::now() - self.started,
-                backend_time: self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at),
-            };
-            trace.write(&mut lines, error.map(|failure| failure as &dyn std::fmt::Display));
-        }
-        lines
-    }
-
-    /// The backend that was asked last.
-    fn asked_backend(&self) -> Option<&Backend> {
-        let (backends, asked) = (&self.route.as_ref()?.frontend.backends, self.asked?);
-        let place = backends.binary_search_by_key(&asked, |backend| backend.index).ok()?;
-        backends.get(place)
-    }
-
-    /// Answers with the error page for `failure`, or ends a response that has begun so that nobody takes it for
-    /// whole.
-    async fn refuse(&mut self, downstream: &mut Downstream<'_>, failure: &Failure) -> Ending {
-        log::debug!("{} {}: {failure}", self.client.address_text, self.request.host);
-        let Some(status) = failure.status().filter(|_| !downstream.out.has_begun()) else {
-            downstream.out.abort();
-            return Ending::Abort;
-        };
-        let persistence = match failure {
-            Failure::Client(_) | Failure::ClientTimeout => Persistence::Close,
-            _ => self.own_persistence(downstream),
-        };
-        self.status = status;
-        let more = self.more_lines(Some(failure));
-        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
-        let pages = &self.rules.settings.pages;
-        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, asked)).await;
-        match (sent, persistence) {
-            (Err(_), _) => Ending::Abort,
-            (Ok(()), Persistence::KeepAlive) => Ending::Continue,
-            (Ok(()), Persistence::Close) => Ending::Linger,
-        }
-    }
-
-    /// An answer of our own leaves the connection usable where nothing of the request is still to come.
-    fn own_persistence(&self, downstream: &Downstream<'_>) -> Persistence {
-        if self.request.persistent() && downstream.body.is_done() && !self.core.draining.get() {
-            Persistence::KeepAlive
-        } else {
-            Persistence::Close
-        }
-    }
-
-    fn log(&self, downstream: &Downstream<'_>) {
-        let (Some(log), Some(settings)) = (&self.core.log, &self.rules.settings.access_log) else { return };
-        let request = self.request;
-        let bytes = request.bytes.as_slice();
-        let request_line = (!request.method.is_empty()).then(|| RequestLine {
-            method: request.method.within(bytes),
-            target: request.written_target.within(bytes),
-            version: match request.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
-        });
-        // Where a backend answered, its answer's end is the exchange's end.
-        let ended = self.backend_answered_at.unwrap_or_else(clock::now);
-        let entry = Entry {
-            client: self.logged_client(),
-            time: &self.core.log_time.borrow(),
-            request: request_line,
-            status: self.status,
-            bytes: downstream.out.bytes_sent(),
-            referer: request.referer.within(bytes),
-            user_agent: request.user_agent.within(bytes),
-            vhost: self.route.as_ref().map_or("", |route| &route.frontend.identifier),
-            host: request.host_value.within(bytes),
-            frontend: self.route.as_ref().map(|route| &*route.frontend.key),
-            backend_url: self.asked_backend().map(|backend| &*backend.url),
-            request_id: encode::request_id(request, self.request_id),
-            total: ended - self.started,
-            backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
-        };
-        log.write(&entry, settings.format);
-    }
-
-    /// The client as a trusted proxy names it (the last address of X-Forwarded-For), else the peer.
-    fn logged_client(&self) -> IpAddr {
-        if !self.client.trusted {
-            return self.client.address;
-        }
-        let forwarded = self.request.forwarded_for.within(&self.request.bytes);
-        let last = forwarded.rsplit(|&byte| byte == b',').next().unwrap_or_default();
-        std::str::from_utf8(last.trim_ascii())
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(self.client.address)
     }
 }
 

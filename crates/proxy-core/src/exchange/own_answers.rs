@@ -1,0 +1,115 @@
+//! The answers that the proxy gives itself within an exchange, and what it adds to a backend's.
+
+use std::time::Duration;
+
+use redis_router::Backend;
+
+use super::{Ending, Exchange, ending_of};
+use crate::answer::Asked;
+use crate::debug_header::Trace;
+use crate::downstream::Downstream;
+use crate::error::Failure;
+use crate::http::encode::Persistence;
+use crate::http::host;
+use crate::{answer, clock};
+
+impl Exchange<'_> {
+    pub(super) async fn answer_ping(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
+        self.status = 200;
+        let persistence = self.own_persistence(downstream);
+        let asked = Asked { more: &[], ..self.asked_for(downstream, persistence) };
+        let sent = downstream.out.send_own(|out| answer::ping(out, asked)).await;
+        sent.map_err(|_| Failure::ClientGone)?;
+        Ok(ending_of(persistence))
+    }
+
+    /// Whether the client speaks HTTPS, to this proxy or to a trusted one before it.
+    pub(super) fn came_by_https(&self) -> bool {
+        self.client.trusted
+            && self.request.values_of("x-forwarded-proto").any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Sends the client to the same target over HTTPS, on the port that HTTPS has by default.
+    pub(super) async fn redirect_to_https(
+        &mut self,
+        downstream: &mut Downstream<'_>,
+    ) -> Result<Ending, Failure> {
+        let request = self.request;
+        let keeps_method = !matches!(request.method(), b"GET" | b"HEAD");
+        self.status = answer::to_https_status(keeps_method);
+        let persistence = self.own_persistence(downstream);
+        let more = self.more_lines(None);
+        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
+        // The target was parsed as printable ASCII.
+        let target = String::from_utf8_lossy(request.target.within(&request.bytes));
+        let target = if target.starts_with('/') { &target } else { "/" };
+        let host = host::without_port(&request.host);
+        let sent =
+            downstream.out.send_own(|out| answer::to_https(out, host, target, keeps_method, asked)).await;
+        sent.map_err(|_| Failure::ClientGone)?;
+        Ok(ending_of(persistence))
+    }
+
+    fn asked_for(&self, downstream: &Downstream<'_>, persistence: Persistence) -> Asked<'static> {
+        Asked { client: downstream.out.client(persistence), to_head: self.request.is_head(), more: &[] }
+    }
+
+    /// Lines that the answer gets from the proxy: the cookie that keeps the client on its backend, and what it asked
+    /// to be told. Most often empty.
+    pub(super) fn more_lines(&self, error: Option<&Failure>) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if let (Some(tag), None) = (self.to_keep_to, error) {
+            lines.extend_from_slice(tag.set_cookie_line().as_bytes());
+        }
+        if self.rules.settings.debug_header && self.request.asks_for_debug {
+            let trace = Trace {
+                route: self.route.as_deref(),
+                backend: self.asked_backend(),
+                total: clock::now() - self.started,
+                backend_time: self.asked_backend_at.map_or(Duration::ZERO, |at| clock::now() - at),
+            };
+            trace.write(&mut lines, error.map(|failure| failure as &dyn std::fmt::Display));
+        }
+        lines
+    }
+
+    /// The backend that was asked last.
+    pub(super) fn asked_backend(&self) -> Option<&Backend> {
+        let (backends, asked) = (&self.route.as_ref()?.frontend.backends, self.asked?);
+        let place = backends.binary_search_by_key(&asked, |backend| backend.index).ok()?;
+        backends.get(place)
+    }
+
+    /// Answers with the error page for `failure`, or ends a response that has begun so that nobody takes it for
+    /// whole.
+    pub(super) async fn refuse(&mut self, downstream: &mut Downstream<'_>, failure: &Failure) -> Ending {
+        log::debug!("{} {}: {failure}", self.client.address_text, self.request.host);
+        let Some(status) = failure.status().filter(|_| !downstream.out.has_begun()) else {
+            downstream.out.abort();
+            return Ending::Abort;
+        };
+        let persistence = match failure {
+            Failure::Client(_) | Failure::ClientTimeout => Persistence::Close,
+            _ => self.own_persistence(downstream),
+        };
+        self.status = status;
+        let more = self.more_lines(Some(failure));
+        let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
+        let pages = &self.rules.settings.pages;
+        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, asked)).await;
+        match (sent, persistence) {
+            (Err(_), _) => Ending::Abort,
+            (Ok(()), Persistence::KeepAlive) => Ending::Continue,
+            (Ok(()), Persistence::Close) => Ending::Linger,
+        }
+    }
+
+    /// An answer of our own leaves the connection usable where nothing of the request is still to come.
+    fn own_persistence(&self, downstream: &Downstream<'_>) -> Persistence {
+        if self.request.persistent() && downstream.body.is_done() && !self.core.draining.get() {
+            Persistence::KeepAlive
+        } else {
+            Persistence::Close
+        }
+    }
+}
