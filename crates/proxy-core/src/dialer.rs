@@ -10,7 +10,7 @@ use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{Shutdown, shutdown};
-use redis_router::{Dialer, Link, Server};
+use redis_router::{Dialer, Endpoint, Link, Server};
 
 use crate::upstream::resolve::Resolver;
 
@@ -33,8 +33,8 @@ impl Dialer for StoreDialer {
     type Read = StoreRead;
     type Write = StoreWrite;
 
-    async fn dial(&self, server: &Server) -> io::Result<Link<StoreRead, StoreWrite>> {
-        match server {
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<Link<StoreRead, StoreWrite>> {
+        match &endpoint.server {
             Server::Tcp(host, port) => {
                 let stream = self.dial_tcp(host, *port).await?;
                 let fd = stream.as_raw_fd();

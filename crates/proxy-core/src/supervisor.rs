@@ -263,7 +263,7 @@ fn announce(driver: Driver, addresses: &[SocketAddr], fleet: &Fleet) {
         log::info!("listening on {address}");
     }
     let routes = match &fleet.supplies.settings.routes {
-        Source::Redis(redis) => format!("Redis at {}", redis.server),
+        Source::Redis(redis) => format!("Redis at {}", redis.deployment),
         Source::File(path) => path.display().to_string(),
         Source::Embedded(_) => "a built-in table".into(),
     };

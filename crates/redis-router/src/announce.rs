@@ -12,7 +12,7 @@ use crate::bounds::{ANNOUNCEMENTS_MAX, REFUSAL_PAUSE_MS};
 use crate::connection::{Connection, Pipeline};
 use crate::handshake::text_of;
 use crate::message::{CHANNEL, Death};
-use crate::store::{InUse, Store};
+use crate::store::Store;
 
 /// The announcements under way.
 pub(crate) struct Announcements {
@@ -36,7 +36,7 @@ impl Announcements {
     /// Announces `death` unless the store is away or too many are under way. It is taken back where the set turns out to
     /// hold all of `others` as well; empty: it stands in any case.
     pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>, others: Box<[usize]>) {
-        let Some(InUse { connection, .. }) = self.store.in_use() else { return };
+        let Some(connection) = self.store.writer() else { return };
         if self.under_way.get() >= ANNOUNCEMENTS_MAX {
             return;
         }
@@ -57,7 +57,12 @@ impl Announcements {
         let sent_ms = self.store.clock.refresh();
         let Ok(replies) = connection.call(self.pipeline(&death, message, ttl_s)).await else { return };
         match (replies.iter().find_map(refusal), ttl_s) {
-            (Some(said), _) => self.complain(&said),
+            (Some(said), Some(_)) => {
+                self.complain(&said);
+                // The set cannot be written (READONLY, OOM, NOPERM); the message may still be heard.
+                let Ok(_) = connection.call(self.pipeline(&death, message, None)).await else { return };
+            }
+            (Some(said), None) => self.complain(&said),
             (None, Some(ttl_s)) => {
                 deaths.entered(&death, sent_ms, ttl_s * 1_000);
                 if !others.is_empty() {
@@ -112,9 +117,10 @@ impl Announcements {
         let now_ms = self.store.clock.refresh();
         if self.refusal_said_ms.get().is_none_or(|said_ms| now_ms >= said_ms + REFUSAL_PAUSE_MS) {
             self.refusal_said_ms.set(Some(now_ms));
-            let server = &self.store.settings.server;
+            let name = &self.store.name;
             warn!(
-                "redis {server}: the death of a backend was not announced: {said}; only this core avoids it"
+                "redis {name}: the death of a backend was not marked: {said}; who does not hear of it on the channel \
+                 \"dead\" does not know"
             );
         }
     }

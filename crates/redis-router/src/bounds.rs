@@ -68,6 +68,13 @@ pub const RECHECK_MS: u64 = 1_000;
 /// Age at which a row is read again where the store pushes no changes and nothing else is set.
 pub const POLLED_AGE: Duration = Duration::from_millis(1_000);
 
+/// Age at which a row is read again where changes are known by keyspace notifications: they tell nothing of a dataset that
+/// is replaced as a whole.
+pub const NOTIFIED_AGE: Duration = Duration::from_secs(10);
+
+/// Longest wait for one sentinel: the next one may answer while this one's machine is gone.
+pub const SENTINEL_WAIT: Duration = Duration::from_millis(300);
+
 /// Rows looked at for one eviction, so that it costs the same in any cache.
 pub const SWEEP_MAX: usize = 64;
 

@@ -35,7 +35,17 @@ impl Pipeline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost;
 
+/// How what the server says unasked comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// As pushes (RESP3), or not at all: nothing is subscribed to.
+    Plain,
+    /// As lists that begin with its kind (RESP2). Nothing but subscriptions and PING is sent then.
+    Subscriber,
+}
+
 pub(crate) struct Connection {
+    dialect: Dialect,
     outgoing: RefCell<Vec<u8>>,
     to_send: Bell,
     waiters: RefCell<VecDeque<Waiter>>,
@@ -65,8 +75,9 @@ impl Call {
 }
 
 impl Connection {
-    pub(crate) fn new(hang_up: Box<dyn Fn()>) -> Connection {
+    pub(crate) fn new(hang_up: Box<dyn Fn()>, dialect: Dialect) -> Connection {
         Connection {
+            dialect,
             outgoing: RefCell::default(),
             to_send: Bell::default(),
             waiters: RefCell::default(),
@@ -148,9 +159,13 @@ impl Connection {
     }
 
     fn deliver(&self, value: Value, on_push: &impl Fn(PushKind, &[Value])) {
+        let value = match self.dialect {
+            Dialect::Plain => value,
+            Dialect::Subscriber => as_push(value),
+        };
         let value = match value {
             // In RESP3 the answer to SUBSCRIBE is a push, in the place of a reply.
-            Value::Push { kind: PushKind::Subscribe, .. } => Value::Okay,
+            Value::Push { kind: PushKind::Subscribe | PushKind::PSubscribe, .. } => Value::Okay,
             Value::Push { kind, data } => return on_push(kind, &data),
             value => value,
         };
@@ -188,5 +203,24 @@ impl Connection {
             batch = if written.capacity() > SEND_BUFFER_KEPT_BYTES { Vec::new() } else { written };
             batch.clear();
         }
+    }
+}
+
+/// What a RESP2 subscriber is told, in the form RESP3 has for it.
+fn as_push(value: Value) -> Value {
+    let Value::Array(mut data) = value else { return value };
+    let kind = match data.first() {
+        Some(Value::BulkString(kind)) => match kind.as_slice() {
+            b"message" => Some(PushKind::Message),
+            b"pmessage" => Some(PushKind::PMessage),
+            b"subscribe" => Some(PushKind::Subscribe),
+            b"psubscribe" => Some(PushKind::PSubscribe),
+            _ => None,
+        },
+        _ => None,
+    };
+    match kind {
+        Some(kind) => Value::Push { kind, data: data.split_off(1) },
+        None => Value::Array(data),
     }
 }

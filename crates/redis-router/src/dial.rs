@@ -5,7 +5,7 @@ use std::io;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 
-use crate::source::Server;
+use crate::source::Endpoint;
 
 /// Opens the byte stream to the server.
 pub trait Dialer: 'static {
@@ -14,8 +14,8 @@ pub trait Dialer: 'static {
     /// What is sent to the server.
     type Write: AsyncWriteRent + 'static;
 
-    /// Connects. May be dropped before it completes (time-out, stop).
-    fn dial(&self, server: &Server) -> impl Future<Output = io::Result<Link<Self::Read, Self::Write>>>;
+    /// Connects to the server of `endpoint`, over TLS where it says so. May be dropped before it completes (time-out, stop).
+    fn dial(&self, endpoint: &Endpoint) -> impl Future<Output = io::Result<Link<Self::Read, Self::Write>>>;
 }
 
 /// An open byte stream.

@@ -57,21 +57,43 @@ pub(crate) fn dead_name(host: &str) -> &str {
     exact_name(host).unwrap_or_else(|| without_port(host))
 }
 
-/// What stands before the keys of each kind: it is followed in Redis. None is the beginning of another.
+/// What stands before the keys of each kind: it is followed in Redis.
 pub(crate) struct Prefixes {
+    /// Before every key.
+    pub(crate) all: String,
     /// Before a candidate: its list.
     pub(crate) lists: String,
     /// Before a candidate: its options.
     pub(crate) options: String,
     /// Before a candidate or a host: indexes of dead backends.
     pub(crate) dead: String,
+    /// Whole keys of further sets.
+    sets: Vec<String>,
 }
 
 impl Prefixes {
-    /// `prefix` stands before all of them.
-    pub(crate) fn new(prefix: &str) -> Prefixes {
+    /// `prefix` stands before all of them, the names of further sets included.
+    pub(crate) fn new(prefix: &str, sets: &[String]) -> Prefixes {
         let under = |kind: &str| format!("{prefix}{kind}:");
-        Prefixes { lists: under("frontend"), options: under("options"), dead: under("dead") }
+        Prefixes {
+            all: prefix.to_owned(),
+            lists: under("frontend"),
+            options: under("options"),
+            dead: under("dead"),
+            sets: sets.iter().map(|set| format!("{prefix}{set}")).collect(),
+        }
+    }
+
+    /// The shortest set of prefixes that covers all that is followed: Redis refuses a tracking command in which one is the
+    /// beginning of another.
+    pub(crate) fn followed(&self) -> Vec<&str> {
+        let sets = self.sets.iter().map(String::as_str);
+        let mut all: Vec<&str> =
+            [&*self.lists, &*self.options, &*self.dead].into_iter().chain(sets).collect();
+        all.sort_unstable();
+        // Sorted, whatever a prefix covers comes right behind it.
+        all.dedup_by(|longer, shorter| longer.starts_with(*shorter));
+        all
     }
 }
 
@@ -153,8 +175,27 @@ mod tests {
 
     #[test]
     fn prefix_stands_first() {
-        let prefixes = Prefixes::new("staging:");
+        let prefixes = Prefixes::new("staging:", &["premium".into()]);
         assert_eq!((&*prefixes.lists, &*prefixes.dead), ("staging:frontend:", "staging:dead:"));
-        assert_eq!(Prefixes::new("").options, "options:");
+        assert_eq!(
+            prefixes.followed(),
+            ["staging:dead:", "staging:frontend:", "staging:options:", "staging:premium"]
+        );
+        assert_eq!(Prefixes::new("", &[]).options, "options:");
+    }
+
+    #[test]
+    fn no_followed_prefix_begins_another() {
+        let table: [(&[&str], &[&str]); 5] = [
+            (&["registered", "registered2", "registered"], &["dead:", "frontend:", "options:", "registered"]),
+            (&["de", "dead"], &["de", "frontend:", "options:"]),
+            (&["frontend:a", "options"], &["dead:", "frontend:", "options"]),
+            (&["a", "ab", "abc", "b"], &["a", "b", "dead:", "frontend:", "options:"]),
+            (&["f", "d", "o"], &["d", "f", "o"]),
+        ];
+        for (sets, expected) in table {
+            let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+            assert_eq!(Prefixes::new("", &sets).followed(), expected);
+        }
     }
 }

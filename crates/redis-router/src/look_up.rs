@@ -45,7 +45,7 @@ impl LookUp {
             return Ok(answer);
         }
         let outcome = monoio::time::timeout(STORE_WAIT, self.ask(host)).await;
-        let slow = || Err(Unavailable::Slow { server: self.store.settings.server.clone() });
+        let slow = || Err(Unavailable::Slow { store: self.store.name.clone() });
         outcome.unwrap_or_else(|_| slow()).or_else(|unavailable| self.store.known(host).ok_or(unavailable))
     }
 
@@ -57,7 +57,7 @@ impl LookUp {
             match read.outcome().await {
                 Outcome::Answer(answer) => return Ok(answer),
                 Outcome::Refused(reason) => {
-                    return Err(Unavailable::Refused { server: self.store.settings.server.clone(), reason });
+                    return Err(Unavailable::Refused { store: self.store.name.clone(), reason });
                 }
                 Outcome::Lost => {}
             }

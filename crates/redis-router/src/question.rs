@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn question() -> Question {
-        Question::of("a.tld", &Prefixes::new("p:"))
+        Question::of("a.tld", &Prefixes::new("p:", &[]))
     }
 
     /// Replies of `a.tld`, `*.tld`, `*`: lists, options, then the dead set.

@@ -60,7 +60,7 @@ impl Reads {
     /// The read of `host` that is under way, or a new one.
     pub(crate) fn read_of(self: &Rc<Self>, host: &str) -> Result<Rc<Read>, Unavailable> {
         let mut reads = self.by_host.borrow_mut();
-        let busy = || Unavailable::Busy { server: self.store.settings.server.clone() };
+        let busy = || self.store.busy();
         if let Some(read) = reads.get(host) {
             return if read.ended.waiters() < WAITERS_MAX { Ok(read.clone()) } else { Err(busy()) };
         }

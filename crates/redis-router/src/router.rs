@@ -70,7 +70,7 @@ impl Router {
     /// once, on the runtime (with timers) that the look-ups run on. For a table it returns at once.
     pub async fn run<D: Dialer>(&self, dialer: D) {
         if let Routes::Redis(look_up) = &self.routes {
-            upkeep::keep(&look_up.store, &dialer).await;
+            upkeep::keep(&look_up.store, dialer).await;
             look_up.reads.all_ended().await;
             look_up.announcements.all_ended().await;
         }
@@ -161,6 +161,11 @@ impl Router {
         if let Routes::Redis(look_up) = &self.routes {
             look_up.store.forget();
         }
+    }
+
+    /// Whether what is read may be old although the store answers: it is a replica that has lost its master.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(&self.routes, Routes::Redis(look_up) if look_up.store.is_cut_off())
     }
 
     /// Where the connection to the store stands.

@@ -10,25 +10,29 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use redis::{PushKind, Value};
 
 use crate::bell::Bell;
-use crate::bounds::{POLLED_AGE, RECHECK_MS, WAITERS_MAX};
+use crate::bounds::{NOTIFIED_AGE, POLLED_AGE, RECHECK_MS, WAITERS_MAX};
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
 use crate::deaths::Deaths;
 use crate::error::Unavailable;
-use crate::handshake::Mode;
+use crate::freshness::{Mode, notified_key};
 use crate::interned::Interned;
 use crate::keys::Prefixes;
-use crate::source::{CacheSettings, RedisSettings};
+use crate::sentinel::First;
+use crate::source::{CacheSettings, Deployment, RedisSettings, Server};
 use crate::table::{Answer, Rows};
 use crate::tracking::{Since, Tracking};
 
 pub(crate) struct Store {
-    pub(crate) settings: RedisSettings,
+    pub(crate) deployment: Deployment,
+    /// The deployment, as logs name it.
+    pub(crate) name: Rc<str>,
     pub(crate) prefixes: Prefixes,
     pub(crate) clock: Rc<Clock>,
     pub(crate) deaths: Rc<Deaths>,
@@ -36,8 +40,14 @@ pub(crate) struct Store {
     pub(crate) rows: RefCell<Rows>,
     pub(crate) frontends: Interned,
     pub(crate) complaints: Complaints,
-    polled_age_ms: u64,
+    /// As the operator set it.
+    age_max: Option<Duration>,
     link: RefCell<LinkState>,
+    /// Where marks are written, where that is another server than the one that is read.
+    writer: RefCell<Option<Rc<Connection>>>,
+    /// The replica that is read does not hear its master.
+    cut_off: Cell<bool>,
+    pub(crate) first_sentinel: First,
     link_changed: Bell,
     up_since_ms: Cell<u64>,
     stopped: Cell<bool>,
@@ -47,7 +57,7 @@ pub(crate) struct Store {
 #[derive(Clone)]
 enum LinkState {
     Connecting,
-    Up { connection: Rc<Connection>, pushes: bool },
+    Up { connection: Rc<Connection>, server: Server, mode: Mode },
     Away { reason: String },
 }
 
@@ -62,8 +72,14 @@ pub(crate) struct InUse {
 pub enum StoreState {
     /// No attempt has ended yet since the start or since a loss.
     Connecting,
-    /// Routes are followed live.
+    /// Routes are followed live: every change is pushed.
     Tracking,
+    /// Routes are followed live by keyspace notifications. What they do not tell is found by asking once a second, and by
+    /// reading each route again after so many milliseconds.
+    Keyspace {
+        /// Greatest age of a route in milliseconds.
+        max_age_ms: u64,
+    },
     /// The server pushes no changes: routes are read again after this many milliseconds.
     Polling {
         /// Greatest age of a route in milliseconds.
@@ -91,23 +107,26 @@ pub(crate) enum Look {
 
 impl Store {
     pub(crate) fn new(settings: RedisSettings, cache: CacheSettings) -> Store {
-        let polled_age = cache.max_age.unwrap_or(POLLED_AGE);
         let clock = Rc::new(Clock::new());
         Store {
-            prefixes: Prefixes::new(&settings.prefix),
+            prefixes: Prefixes::new(&settings.prefix, &settings.sets),
+            name: settings.deployment.to_string().into(),
             deaths: Rc::new(Deaths::new(clock.clone())),
             clock,
             tracking: Tracking::new(cache.rows),
             rows: RefCell::new(Rows::new(cache.rows)),
             frontends: Interned::default(),
             complaints: Complaints::default(),
-            polled_age_ms: polled_age.as_millis() as u64,
+            age_max: cache.max_age,
             link: RefCell::new(LinkState::Connecting),
+            writer: RefCell::default(),
+            cut_off: Cell::new(false),
+            first_sentinel: First::default(),
             link_changed: Bell::default(),
             up_since_ms: Cell::new(0),
             stopped: Cell::new(false),
             stopping: Bell::default(),
-            settings,
+            deployment: settings.deployment,
         }
     }
 
@@ -116,7 +135,16 @@ impl Store {
         match kind {
             PushKind::Invalidate => self.tracking.push(data),
             PushKind::Message => self.deaths.heard(data),
+            PushKind::PMessage => self.notified(data),
             _ => {}
+        }
+    }
+
+    fn notified(&self, data: &[Value]) {
+        if let [_, Value::BulkString(channel), _] = data
+            && let Some(key) = notified_key(channel)
+        {
+            self.tracking.written(key);
         }
     }
 
@@ -150,7 +178,7 @@ impl Store {
     /// Waits while a first attempt to connect is under way.
     pub(crate) async fn attempt_ended(&self) -> Result<(), Unavailable> {
         if self.link_changed.waiters() >= WAITERS_MAX {
-            return Err(Unavailable::Busy { server: self.settings.server.clone() });
+            return Err(self.busy());
         }
         let ended = self.link_changed.until(|| match &*self.link.borrow() {
             LinkState::Up { connection, .. } if connection.is_open() => Some(Ok(())),
@@ -161,24 +189,71 @@ impl Store {
     }
 
     pub(crate) fn away(&self, reason: String) -> Unavailable {
-        Unavailable::Away { server: self.settings.server.clone(), reason }
+        Unavailable::Away { store: self.name.clone(), reason }
+    }
+
+    pub(crate) fn busy(&self) -> Unavailable {
+        Unavailable::Busy { store: self.name.clone() }
     }
 
     pub(crate) fn in_use(&self) -> Option<InUse> {
         match &*self.link.borrow() {
-            LinkState::Up { connection, pushes } if connection.is_open() => {
-                let age_max_ms = if *pushes { u64::MAX } else { self.polled_age_ms };
-                Some(InUse { connection: connection.clone(), age_max_ms })
+            LinkState::Up { connection, mode, .. } if connection.is_open() => {
+                Some(InUse { connection: connection.clone(), age_max_ms: self.age_max_ms(mode) })
             }
             _ => None,
         }
     }
 
+    /// How long a row read in this mode lives; `u64::MAX`: until it is changed.
+    fn age_max_ms(&self, mode: &Mode) -> u64 {
+        let age_max = match mode {
+            Mode::Tracking => return u64::MAX,
+            Mode::Keyspace { .. } => self.age_max.unwrap_or(NOTIFIED_AGE).min(NOTIFIED_AGE),
+            Mode::Polling { .. } => self.age_max.unwrap_or(POLLED_AGE),
+        };
+        age_max.as_millis() as u64
+    }
+
+    /// Where marks are written; `None`: nowhere for now.
+    pub(crate) fn writer(&self) -> Option<Rc<Connection>> {
+        match self.deployment {
+            Deployment::Pair { .. } => self.writer.borrow().clone().filter(|writer| writer.is_open()),
+            Deployment::Single(_) | Deployment::Sentinel(_) => self.in_use().map(|in_use| in_use.connection),
+        }
+    }
+
+    pub(crate) fn set_writer(&self, writer: Option<Rc<Connection>>) {
+        self.writer.replace(writer);
+    }
+
+    /// Whether the replica that is read has lost its master.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
+    }
+
+    /// Says whether the replica that is read hears its master; returns whether that is new.
+    pub(crate) fn set_cut_off(&self, cut_off: bool) -> bool {
+        self.cut_off.replace(cut_off) != cut_off
+    }
+
+    /// Ends the connection to any other server than `master`, which sentinels have named.
+    pub(crate) fn master_is(&self, master: &Server) {
+        let current = match &*self.link.borrow() {
+            LinkState::Up { connection, server, .. } if server != master => Some(connection.clone()),
+            _ => None,
+        };
+        if let Some(connection) = current {
+            connection.close(format!("the sentinels have made {master} the master"));
+        }
+    }
+
     pub(crate) fn state(&self) -> StoreState {
         match &*self.link.borrow() {
-            LinkState::Up { connection, pushes } if connection.is_open() => match pushes {
-                true => StoreState::Tracking,
-                false => StoreState::Polling { max_age_ms: self.polled_age_ms },
+            LinkState::Up { connection, mode, .. } if connection.is_open() => match mode {
+                Mode::Tracking => StoreState::Tracking,
+                Mode::Keyspace { .. } => StoreState::Keyspace { max_age_ms: self.age_max_ms(mode) },
+                Mode::Polling { .. } => StoreState::Polling { max_age_ms: self.age_max_ms(mode) },
             },
             LinkState::Up { .. } | LinkState::Connecting => StoreState::Connecting,
             LinkState::Away { reason } => StoreState::Away { reason: reason.clone() },
@@ -186,11 +261,11 @@ impl Store {
     }
 
     /// The handshake is done: rows from before count as ageing from now on.
-    pub(crate) fn link_up(&self, connection: &Rc<Connection>, mode: &Mode) {
+    pub(crate) fn link_up(&self, connection: &Rc<Connection>, server: &Server, mode: &Mode) {
         self.tracking.new_session();
         self.up_since_ms.set(self.clock.refresh());
-        let pushes = matches!(mode, Mode::Tracking { .. });
-        self.change_link(LinkState::Up { connection: connection.clone(), pushes });
+        let (connection, server, mode) = (connection.clone(), server.clone(), mode.clone());
+        self.change_link(LinkState::Up { connection, server, mode });
     }
 
     /// Milliseconds since the last handshake was done.

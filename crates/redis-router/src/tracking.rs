@@ -122,7 +122,7 @@ impl Tracking {
     /// An invalidation from the server.
     pub(crate) fn push(&self, data: &[Value]) {
         match data.first() {
-            Some(Value::Array(keys)) => keys.iter().for_each(|key| self.written(key)),
+            Some(Value::Array(keys)) => keys.iter().for_each(|key| self.pushed(key)),
             _ => self.everything(),
         }
     }
@@ -139,14 +139,17 @@ impl Tracking {
         self.changed();
     }
 
-    fn written(&self, key: &Value) {
+    fn pushed(&self, key: &Value) {
         match key {
-            Value::BulkString(key) => {
-                bump(&self.slots[self.slot(key)]);
-                self.changed();
-            }
+            Value::BulkString(key) => self.written(key),
             _ => self.everything(),
         }
+    }
+
+    /// A whole key was written.
+    pub(crate) fn written(&self, key: &[u8]) {
+        bump(&self.slots[self.slot(key)]);
+        self.changed();
     }
 
     fn changed(&self) {

@@ -1,46 +1,66 @@
-//! Keeps the connection to the server up: dial, greet, ping, and again after a pause. Logs each change once.
+//! Keeps the connection that routes are read and followed over: dial, greet, ask for signs of life, and again after a pause.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{info, warn};
-use redis::{Value, cmd};
-
 use crate::bounds::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, DIAL_WAIT, PING_INTERVAL, PING_WAIT, TICK_MS};
-use crate::connection::{Connection, Lost, Pipeline};
+use crate::change_log::ChangeLog;
+use crate::connection::{Connection, Dialect, Lost};
 use crate::dial::Dialer;
-use crate::handshake::{CHECKER_KEY, Granted, Mode, greet, read_checker_age, read_swap_count, swap_count};
-use crate::store::{Store, StoreState};
+use crate::freshness::{self, Granted, Mode, greet};
+use crate::line::{Line, NoLine};
+use crate::sentinel;
+use crate::signs::{self, Role, Signs};
+use crate::source::{Deployment, Endpoint};
+use crate::store::Store;
+use crate::writer;
 
 /// Works until the store is stopped; then every task it started has ended.
-pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: &D) {
+pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: D) {
+    let dialer = Rc::new(dialer);
     let ticking = monoio::spawn(tick(store.clone()));
-    let mut log = ChangeLog { store: store.clone(), said: Vec::new(), said_deaf: false };
-    let mut pause_ms = 0;
+    let beside = beside(store, &dialer);
+    follow(store, &*dialer).await;
+    store.link_failed("stopped");
+    ticking.await;
+    if let Some(beside) = beside {
+        beside.await;
+    }
+}
+
+/// What else a deployment wants kept: the connection to the master of a pair, or an ear at a sentinel.
+fn beside<D: Dialer>(store: &Rc<Store>, dialer: &Rc<D>) -> Option<monoio::task::JoinHandle<()>> {
+    let (store, dialer) = (store.clone(), dialer.clone());
+    match store.deployment.clone() {
+        Deployment::Single(_) => None,
+        Deployment::Pair { writes, .. } => {
+            Some(monoio::spawn(async move { writer::keep(&store, &*dialer, &writes).await }))
+        }
+        Deployment::Sentinel(sentinels) => {
+            Some(monoio::spawn(async move { sentinel::listen(&store, &*dialer, &sentinels).await }))
+        }
+    }
+}
+
+async fn follow<D: Dialer>(store: &Rc<Store>, dialer: &D) {
+    let mut log = ChangeLog::new(store.clone());
+    let mut pause = Pause::default();
     while !store.is_stopped() {
         match attempt(store, dialer, &mut log).await {
             Ended::Stopped => break,
-            Ended::Lost { reason, lived_ms } => {
+            Ended::Lost { server, reason, lived_ms } => {
                 store.link_lost();
-                log.lost(&reason);
-                // A server that drops us again and again is given longer and longer rests.
-                pause_ms = if lived_ms >= BACKOFF_MAX_MS { BACKOFF_MIN_MS } else { longer(pause_ms) };
+                log.lost(&server, &reason);
+                pause.after_life_of(lived_ms);
             }
             Ended::Failed(reason) => {
                 store.link_failed(&reason);
                 log.failed(reason);
-                pause_ms = longer(pause_ms);
+                pause.longer();
             }
         }
-        let jittered = Duration::from_millis(fastrand::u64(pause_ms / 2..=pause_ms));
-        store.unless_stopped(monoio::time::sleep(jittered)).await;
+        pause.pass(store).await;
     }
-    store.link_failed("stopped");
-    ticking.await;
-}
-
-fn longer(pause_ms: u64) -> u64 {
-    (2 * pause_ms).clamp(BACKOFF_MIN_MS, BACKOFF_MAX_MS)
 }
 
 async fn tick(store: Rc<Store>) {
@@ -50,127 +70,202 @@ async fn tick(store: Rc<Store>) {
     }
 }
 
+/// The pause between two attempts: longer each time, up to a second, never the same on two cores.
+#[derive(Default)]
+pub(crate) struct Pause {
+    ms: u64,
+}
+
+impl Pause {
+    pub(crate) fn longer(&mut self) {
+        self.ms = (2 * self.ms).clamp(BACKOFF_MIN_MS, BACKOFF_MAX_MS);
+    }
+
+    /// A server that drops us again and again is given longer and longer rests.
+    pub(crate) fn after_life_of(&mut self, lived_ms: u64) {
+        if lived_ms >= BACKOFF_MAX_MS {
+            self.ms = BACKOFF_MIN_MS;
+        } else {
+            self.longer();
+        }
+    }
+
+    /// Lets it pass, unless the store is stopped.
+    pub(crate) async fn pass(&self, store: &Store) {
+        let jittered = Duration::from_millis(fastrand::u64(self.ms / 2..=self.ms));
+        store.unless_stopped(monoio::time::sleep(jittered)).await;
+    }
+}
+
 /// How one attempt ended.
 enum Ended {
     /// Never usable.
     Failed(String),
     /// Was in use.
     Lost {
+        server: String,
         reason: String,
         lived_ms: u64,
     },
     Stopped,
 }
 
+impl From<NoLine> for Ended {
+    fn from(no_line: NoLine) -> Ended {
+        match no_line {
+            NoLine::Failed(reason) => Ended::Failed(reason),
+            NoLine::Stopped => Ended::Stopped,
+        }
+    }
+}
+
 async fn attempt<D: Dialer>(store: &Rc<Store>, dialer: &D, log: &mut ChangeLog) -> Ended {
-    let dialling = monoio::time::timeout(DIAL_WAIT, dialer.dial(&store.settings.server));
-    let link = match store.unless_stopped(dialling).await {
-        None => return Ended::Stopped,
-        Some(Err(_)) => return Ended::Failed(format!("no connection within {} ms", DIAL_WAIT.as_millis())),
-        Some(Ok(Err(error))) => return Ended::Failed(error.to_string()),
-        Some(Ok(Ok(link))) => link,
+    let sentinels = match &store.deployment {
+        Deployment::Single(endpoint) | Deployment::Pair { reads: endpoint, .. } => {
+            return use_endpoint(store, dialer, endpoint, log).await;
+        }
+        Deployment::Sentinel(sentinels) => sentinels,
     };
-    let connection = Rc::new(Connection::new(link.hang_up));
-    let (receiver, pushed_to) = (connection.clone(), store.clone());
-    let receiving = monoio::spawn(async move {
-        receiver.receive(link.read, |kind, data| pushed_to.pushed(&kind, data)).await;
-    });
-    let sender = connection.clone();
-    let sending = monoio::spawn(async move { sender.send(link.write).await });
-    let ended = store.unless_stopped(serve(store, &connection, log)).await.unwrap_or(Ended::Stopped);
-    connection.close("no longer used".into());
-    receiving.await;
-    sending.await;
+    let master = match sentinel::find_master(store, dialer, sentinels).await {
+        Ok(master) => master,
+        Err(no_line) => return no_line.into(),
+    };
+    match use_endpoint(store, dialer, &master, log).await {
+        Ended::Failed(reason) => {
+            sentinel::distrust(store, sentinels);
+            Ended::Failed(format!("{}: {reason}", master.server))
+        }
+        ended => ended,
+    }
+}
+
+async fn use_endpoint<D: Dialer>(
+    store: &Rc<Store>,
+    dialer: &D,
+    endpoint: &Endpoint,
+    log: &mut ChangeLog,
+) -> Ended {
+    let line = match open(store, dialer, endpoint, Dialect::Plain).await {
+        Ok(line) => line,
+        Err(no_line) => return no_line.into(),
+    };
+    let served = serve(store, dialer, (&line.connection, endpoint), log);
+    let ended = store.unless_stopped(served).await.unwrap_or(Ended::Stopped);
+    line.end().await;
     ended
 }
 
-async fn serve(store: &Rc<Store>, connection: &Rc<Connection>, log: &mut ChangeLog) -> Ended {
-    let Granted { mode, deaf } = match greet(connection, &store.settings, &store.prefixes).await {
+async fn open<D: Dialer>(
+    store: &Rc<Store>,
+    dialer: &D,
+    endpoint: &Endpoint,
+    dialect: Dialect,
+) -> Result<Line, NoLine> {
+    let pushed_to = store.clone();
+    let on_push = move |kind, data: &[_]| pushed_to.pushed(&kind, data);
+    Line::open(store, dialer, (endpoint, DIAL_WAIT, dialect), on_push).await
+}
+
+async fn serve<D: Dialer>(
+    store: &Rc<Store>,
+    dialer: &D,
+    (connection, endpoint): (&Rc<Connection>, &Endpoint),
+    log: &mut ChangeLog,
+) -> Ended {
+    let mut granted = match greet(connection, endpoint, &store.prefixes).await {
         Ok(granted) => granted,
         Err(reason) => return Ended::Failed(reason),
     };
-    store.link_up(connection, &mode);
-    log.up(&mode);
+    if let Err(reason) = check_role(store, granted.signs.role) {
+        return Ended::Failed(reason);
+    }
+    let mut listener = None;
+    if granted.needs_listener {
+        match open_listener(store, dialer, (connection, endpoint), &mut granted).await {
+            Ok(line) => listener = Some(line),
+            Err(ended) => return ended,
+        }
+    }
+    let listening = listener.as_ref().map(|line| line.connection.clone());
+    let ended = use_up(store, (connection, listening.as_deref(), endpoint), granted, log).await;
+    if let Some(line) = listener {
+        line.end().await;
+    }
+    ended
+}
+
+/// A connection beside `connection` for what the server says unasked, where that speaks RESP2.
+async fn open_listener<D: Dialer>(
+    store: &Rc<Store>,
+    dialer: &D,
+    (connection, endpoint): (&Connection, &Endpoint),
+    granted: &mut Granted,
+) -> Result<Line, Ended> {
+    let line = open(store, dialer, endpoint, Dialect::Subscriber).await?;
+    match freshness::listen((connection, &line.connection), endpoint, &store.prefixes, granted).await {
+        Ok(()) => Ok(line),
+        Err(reason) => {
+            line.end().await;
+            Err(Ended::Failed(reason))
+        }
+    }
+}
+
+/// Has the connection used until it is lost, and looks for signs each second.
+async fn use_up(
+    store: &Rc<Store>,
+    (connection, listener, endpoint): (&Rc<Connection>, Option<&Connection>, &Endpoint),
+    granted: Granted,
+    log: &mut ChangeLog,
+) -> Ended {
+    let Granted { mode, deaf, signs, .. } = granted;
+    store.link_up(connection, &endpoint.server, &mode);
+    log.up(&endpoint.server, &mode, signs.role);
     if let Some(why) = deaf {
         log.deaf(&why);
     }
-    let mut swaps = match mode {
-        Mode::Tracking { swaps } => swaps,
-        Mode::Polling { .. } => None,
-    };
+    let (allowed, mut upheavals) = (signs.allowed(), signs.upheavals);
+    take_in(store, &signs, log);
     loop {
-        match ping(store, connection, swaps.is_some()).await {
-            Err(Lost) => {
-                return Ended::Lost { reason: connection.reason().to_owned(), lived_ms: store.up_for_ms() };
-            }
-            Ok(seen) if seen.is_some() && seen != swaps => {
-                // SWAPDB is pushed by nothing.
-                store.tracking.everything();
-                swaps = seen;
-            }
-            Ok(_) => {}
-        }
         connection.closed_within(PING_INTERVAL).await;
+        let Ok(replies) = connection.call_within(PING_WAIT, signs::ask(allowed)).await else { break };
+        let signs = signs::read(&replies, allowed, mode == Mode::Tracking);
+        if signs.upheavals.is_some() && signs.upheavals != upheavals {
+            // Every key may be another, and nothing told of it.
+            store.tracking.everything();
+            upheavals = signs.upheavals;
+        }
+        take_in(store, &signs, log);
+        if let Err(reason) = check_role(store, signs.role) {
+            connection.close(reason);
+        }
+        if let Some(listener) = listener
+            && let Err(Lost) = listener.call_within(PING_WAIT, signs::ping()).await
+        {
+            connection.close(format!("the connection for what it says was lost: {}", listener.reason()));
+        }
+    }
+    Ended::Lost {
+        server: endpoint.server.to_string(),
+        reason: connection.reason().to_owned(),
+        lived_ms: store.up_for_ms(),
     }
 }
 
-/// Any answer shows that the server lives. Looks for the sign of a checker, and returns the SWAPDB calls where they are
-/// asked for.
-async fn ping(store: &Store, connection: &Connection, with_swaps: bool) -> Result<Option<u64>, Lost> {
-    let mut pipeline = Pipeline::default();
-    pipeline.push(cmd("GET").arg(CHECKER_KEY));
-    pipeline.push(&cmd("TIME"));
-    if with_swaps {
-        pipeline.push(&swap_count());
+fn take_in(store: &Store, signs: &Signs, log: &ChangeLog) {
+    store.deaths.checker_seen(signs.checker_age_ms);
+    let cut_off = signs.role == Some(Role::Replica { linked: false });
+    if store.set_cut_off(cut_off) {
+        log.cut_off(cut_off);
     }
-    let replies: Vec<Value> = connection.call_within(PING_WAIT, pipeline).await?;
-    store.deaths.checker_seen(read_checker_age(&replies[0], &replies[1]));
-    Ok(replies.get(2).and_then(read_swap_count))
 }
 
-/// Says each change once, not each attempt.
-struct ChangeLog {
-    store: Rc<Store>,
-    said: Vec<String>,
-    said_deaf: bool,
-}
-
-/// Reasons remembered between two connections; a server has few of them.
-const REASONS_MAX: usize = 16;
-
-impl ChangeLog {
-    fn up(&mut self, mode: &Mode) {
-        self.said.clear();
-        let server = &self.store.settings.server;
-        match (mode, self.store.state()) {
-            (Mode::Polling { why }, StoreState::Polling { max_age_ms }) => warn!(
-                "redis {server}: connected, but it pushes no changes ({why}): routes are read again after {max_age_ms} ms; \
-                 Redis 6 or newer with CLIENT TRACKING allowed (ACL +client|tracking) pushes them"
-            ),
-            _ => info!("redis {server}: connected, routes are followed live"),
+/// Sentinels may name a server that has not become the master yet, or is not any more.
+fn check_role(store: &Store, role: Option<Role>) -> Result<(), String> {
+    match (&store.deployment, role) {
+        (Deployment::Sentinel(_), Some(Role::Replica { .. })) => {
+            Err("it is a replica; the sentinels are asked for the master again".into())
         }
-    }
-
-    /// Deaths that others announce are not heard.
-    fn deaf(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.said_deaf, true) {
-            let server = &self.store.settings.server;
-            warn!(
-                "redis {server}: deaths of backends that others announce are not heard ({why}); the dead sets are read"
-            );
-        }
-    }
-
-    fn lost(&self, reason: &str) {
-        warn!("redis {}: connection lost: {reason}; known routes stay in use", self.store.settings.server);
-    }
-
-    fn failed(&mut self, reason: String) {
-        if self.said.len() >= REASONS_MAX || self.said.contains(&reason) {
-            return;
-        }
-        let (server, known) = (&self.store.settings.server, self.store.rows.borrow().len());
-        warn!("redis {server}: not usable: {reason}; trying again, the {known} hosts known stay in use");
-        self.said.push(reason);
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis_router::bounds::ANNOUNCEMENTS_MAX;
 use redis_router::{CacheSettings, Cached, Health, Route, Router, StoreState};
-use scene::{Admin, RedisServer, TcpDialer, eventually, scene, scene_with, tracking};
+use scene::{Admin, RedisServer, TcpDialer, as_user, eventually, scene, scene_with, tracking};
 
 const ONE: &str = "http://10.0.0.1:80";
 const TWO: &str = "http://10.0.0.2:80";
@@ -390,9 +390,7 @@ fn without_leave_to_subscribe_or_to_write() {
     let acl = "reader on >secret ~* resetchannels +@all -sadd";
     let words: Vec<&str> = ["--user"].into_iter().chain(acl.split(' ')).collect();
     let server = RedisServer::start_with(&words);
-    let mut settings = server.settings();
-    (settings.username, settings.password) = (Some("reader".into()), Some("secret".into()));
-    scene(settings, TcpDialer, async |router| {
+    scene(as_user(&server, Some("reader"), "secret"), TcpDialer, async |router| {
         let mut admin = set_up(&router, &server).await;
         admin.run("SADD dead:a.tld 1");
         becomes(&router, "a.tld", &SECOND_DEAD).await;
@@ -409,10 +407,8 @@ fn where_no_changes_are_pushed() {
     for option in ["--user poller on >secret ~* &* +@all -client|tracking", "--rename-command HELLO nothing"]
     {
         let server = RedisServer::start_with(&option.split(' ').collect::<Vec<_>>());
-        let mut settings = server.settings();
-        if option.starts_with("--user") {
-            (settings.username, settings.password) = (Some("poller".into()), Some("secret".into()));
-        }
+        let is_user = option.starts_with("--user");
+        let settings = if is_user { as_user(&server, Some("poller"), "secret") } else { server.settings() };
         let cache = CacheSettings { rows: 10, max_age: Some(Duration::from_millis(200)) };
         scene_with(settings, cache, TcpDialer, async |router| {
             let mut admin = server.admin();

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use redis_router::StoreState;
-use scene::{RedisServer, TcpDialer, eventually, scene, served, serves, tracking};
+use scene::{RedisServer, TcpDialer, as_user, eventually, scene, served, serves, tracking};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -71,9 +71,7 @@ fn each_change_is_said_once() {
     refusals_are_rationed();
     // A server without HELLO quotes what it was sent.
     let old = RedisServer::start_with(&["--requirepass", "geheim", "--rename-command", "HELLO", "nothing"]);
-    let mut settings = old.settings();
-    settings.password = Some("geheim".into());
-    scene(settings, TcpDialer, async |router| {
+    scene(as_user(&old, None, "geheim"), TcpDialer, async |router| {
         eventually("it is polled", async || matches!(router.state(), StoreState::Polling { .. })).await;
         assert_eq!((said("pushes no changes"), said("geheim")), (1, 0), "{LINES:?}");
     });
@@ -82,9 +80,7 @@ fn each_change_is_said_once() {
 fn refusals_are_rationed() {
     let acl = "--user reader on >secret ~* resetchannels +@all -sadd";
     let server = RedisServer::start_with(&acl.split(' ').collect::<Vec<_>>());
-    let mut settings = server.settings();
-    (settings.username, settings.password) = (Some("reader".into()), Some("secret".into()));
-    scene(settings, TcpDialer, async |router| {
+    scene(as_user(&server, Some("reader"), "secret"), TcpDialer, async |router| {
         let mut admin = server.admin();
         admin.run("RPUSH frontend:c.tld app http://10.0.0.1 http://10.0.0.2");
         admin.run("HSET options:c.tld color red sticky ip");
@@ -94,7 +90,7 @@ fn refusals_are_rationed() {
         for backend in &route.frontend.backends {
             router.backend_died(&route, backend);
         }
-        eventually("the refusal is said", async || said("was not announced: NOPERM") == 1).await;
+        eventually("the refusal is said", async || said("was not marked: NOPERM") == 1).await;
         admin.run("CLIENT KILL TYPE normal SKIPME yes");
         let again = async || said("connection lost") == 2 && router.state() == StoreState::Tracking;
         eventually("it is connected again", again).await;
@@ -103,7 +99,7 @@ fn refusals_are_rationed() {
             router.find("c.tld").await.unwrap().unwrap().frontend.listed == 3
         })
         .await;
-        assert_eq!((said("are not heard (NOPERM"), said("was not announced")), (1, 1), "{LINES:?}");
+        assert_eq!((said("are not heard (NOPERM"), said("was not marked")), (1, 1), "{LINES:?}");
         assert_eq!((said("\"color\""), said("\"sticky\""), said("holds no set")), (1, 1, 1), "{LINES:?}");
     });
 }

@@ -5,9 +5,12 @@ mod scene;
 use std::rc::Rc;
 use std::time::Duration;
 
-use redis_router::{Balance, CacheSettings, Cached, Health, Options, RedisSettings, Server, StoreState};
+use redis_router::{
+    Balance, CacheSettings, Cached, Endpoint, Health, Options, RedisSettings, Server, StoreState,
+};
 use scene::{
-    RedisServer, TcpDialer, UnixDialer, eventually, known, scene, scene_with, served, serves, tracking,
+    RedisServer, TcpDialer, UnixDialer, as_user, eventually, known, scene, scene_with, served, serves,
+    single, tracking,
 };
 
 #[test]
@@ -139,9 +142,8 @@ fn a_known_host_costs_no_command() {
 #[test]
 fn prefix_and_database_count() {
     let server = RedisServer::start();
-    let mut settings = server.settings();
-    settings.prefix = "staging:".into();
-    settings.db = 3;
+    let settings =
+        RedisSettings { prefix: "staging:".into(), ..single(Endpoint { db: 3, ..server.endpoint() }) };
     scene(settings, TcpDialer, async |router| {
         let mut admin = server.admin();
         tracking(&router).await;
@@ -252,9 +254,7 @@ fn a_key_as_it_stands() {
 #[test]
 fn over_a_unix_socket() {
     let server = RedisServer::start();
-    let mut settings = server.settings();
-    settings.server = Server::Unix(server.socket());
-    scene(settings, UnixDialer, async |router| {
+    scene(single(Endpoint::plain(Server::Unix(server.socket()))), UnixDialer, async |router| {
         let mut admin = server.admin();
         tracking(&router).await;
         admin.run("RPUSH frontend:a.tld app http://10.0.0.1");
@@ -290,11 +290,8 @@ fn without_tracking_routes_are_polled() {
         let options: Vec<String> = [vec![format!("--{}", words[0])], words[1..].to_vec()].concat();
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let server = RedisServer::start_with(&options);
-        let mut settings = server.settings();
-        if option.starts_with("user") {
-            settings.username = Some("poller".into());
-            settings.password = Some("secret".into());
-        }
+        let is_user = option.starts_with("user");
+        let settings = if is_user { as_user(&server, Some("poller"), "secret") } else { server.settings() };
         let (max_age, max_age_ms) =
             if option.starts_with("user") { (None, 1_000) } else { (Some(Duration::from_millis(300)), 300) };
         scene_with(settings, CacheSettings { rows: 100, max_age }, TcpDialer, async |router| {
@@ -312,7 +309,6 @@ fn without_tracking_routes_are_polled() {
 #[test]
 fn passwords() {
     let server = RedisServer::start_with(&["--requirepass", "secret"]);
-    let mut settings = server.settings();
     let away = |settings, said: &'static str| {
         scene(settings, TcpDialer, async move |router| {
             let check =
@@ -322,20 +318,13 @@ fn passwords() {
             assert!(error.contains("unavailable") && error.contains(said), "{error}");
         });
     };
-    away(settings.clone(), "NOAUTH");
-    settings.password = Some("wrong".into());
-    away(settings.clone(), "redis.username or redis.password is wrong");
+    away(server.settings(), "NOAUTH");
+    away(as_user(&server, None, "wrong"), "redis.username or redis.password is wrong");
     let limited = "ACL SETUSER limited on >secret ~other* &* +@all";
     let mut admin = redis::Client::open(format!("redis://:secret@127.0.0.1:{}", server.port)).unwrap();
     redis::cmd("ACL").arg(limited.split(' ').skip(1).collect::<Vec<_>>()).query::<()>(&mut admin).unwrap();
-    let user = RedisSettings {
-        username: Some("limited".into()),
-        password: Some("secret".into()),
-        ..settings.clone()
-    };
-    away(user, "allow it: ACL SETUSER limited");
-    settings.password = Some("secret".into());
-    scene(settings, TcpDialer, async |router| {
+    away(as_user(&server, Some("limited"), "secret"), "allow it: ACL SETUSER limited");
+    scene(as_user(&server, None, "secret"), TcpDialer, async |router| {
         tracking(&router).await;
         assert_eq!(served(&router, "a.tld").await, "-");
     });

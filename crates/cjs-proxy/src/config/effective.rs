@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proxy_core::settings::{AccessLogFormat, AccessLogTarget, Limits, Settings, Timeouts};
-use redis_router::{Balance, RedisSettings, Server, Source};
+use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembled;
@@ -123,20 +123,81 @@ fn timeouts(timeouts: &Timeouts) -> Value {
 
 fn redis_keys(redis: &RedisSettings) -> Value {
     let mut keys = Map::new();
-    match &redis.server {
+    match &redis.deployment {
+        Deployment::Single(endpoint) => {
+            put_endpoint(&mut keys, endpoint);
+            put_no_others(&mut keys);
+        }
+        Deployment::Pair { reads, writes } => {
+            put_endpoint(&mut keys, reads);
+            put_master(&mut keys, reads, writes);
+        }
+        Deployment::Sentinel(sentinels) => put_sentinels(&mut keys, sentinels),
+    }
+    keys.insert("prefix".into(), redis.prefix.as_str().into());
+    Value::Object(keys)
+}
+
+fn put_endpoint(keys: &mut Map<String, Value>, endpoint: &Endpoint) {
+    match &endpoint.server {
         Server::Tcp(host, port) => {
             keys.insert("host".into(), host.as_str().into());
             keys.insert("port".into(), (*port).into());
         }
-        Server::Unix(path) => {
-            keys.insert("url".into(), format!("redis+unix://{}", path.display()).into());
+        Server::Unix(_) => drop(keys.insert("url".into(), url(endpoint).into())),
+    }
+    keys.insert("db".into(), endpoint.db.into());
+    keys.insert("tls".into(), endpoint.tls.into());
+    put_login(keys, ["username", "password"], &endpoint.login);
+}
+
+/// Neither sentinels nor a master beside the one server.
+fn put_no_others(keys: &mut Map<String, Value>) {
+    keys.insert("sentinels".into(), Value::Array(Vec::new()));
+    keys.insert("masterName".into(), Value::Null);
+    put_login(keys, ["sentinelUsername", "sentinelPassword"], &Login::default());
+    keys.insert("masterHost".into(), Value::Null);
+    keys.insert("masterPort".into(), 6379.into());
+    put_login(keys, ["masterUsername", "masterPassword"], &Login::default());
+}
+
+fn put_master(keys: &mut Map<String, Value>, reads: &Endpoint, master: &Endpoint) {
+    match (&reads.server, &master.server) {
+        (Server::Tcp(..), Server::Tcp(host, port)) if reads.tls == master.tls => {
+            keys.insert("masterHost".into(), host.as_str().into());
+            keys.insert("masterPort".into(), (*port).into());
+        }
+        // What only a list of two addresses can say.
+        _ => {
+            ["host", "port", "tls"].iter().for_each(|key| drop(keys.remove(*key)));
+            keys.insert("url".into(), json!([url(reads), url(master)]));
         }
     }
-    keys.insert("db".into(), redis.db.into());
-    keys.insert("password".into(), redis.password.as_ref().map(|_| MASK).into());
-    keys.insert("prefix".into(), redis.prefix.as_str().into());
-    keys.insert("username".into(), redis.username.as_deref().into());
-    Value::Object(keys)
+    keys.insert("masterDb".into(), master.db.into());
+    put_login(keys, ["masterUsername", "masterPassword"], &master.login);
+}
+
+fn url(endpoint: &Endpoint) -> String {
+    match &endpoint.server {
+        Server::Unix(path) => format!("redis+unix://{}", path.display()),
+        server if endpoint.tls => format!("rediss://{server}"),
+        server => format!("redis://{server}"),
+    }
+}
+
+fn put_sentinels(keys: &mut Map<String, Value>, sentinels: &Sentinels) {
+    let addresses = sentinels.addresses.iter().map(|server| Value::from(server.to_string()));
+    keys.insert("sentinels".into(), addresses.collect());
+    keys.insert("masterName".into(), sentinels.master_name.as_str().into());
+    keys.insert("db".into(), sentinels.db.into());
+    keys.insert("tls".into(), sentinels.tls.into());
+    put_login(keys, ["sentinelUsername", "sentinelPassword"], &sentinels.login);
+    put_login(keys, ["username", "password"], &sentinels.master_login);
+}
+
+fn put_login(keys: &mut Map<String, Value>, [username, password]: [&str; 2], login: &Login) {
+    keys.insert(username.into(), login.username.as_deref().into());
+    keys.insert(password.into(), login.password.as_ref().map(|_| MASK).into());
 }
 
 fn file_address(path: &Path) -> Value {

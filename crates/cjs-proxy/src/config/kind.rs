@@ -15,6 +15,9 @@ const TIMEOUT_MAX: f64 = 604_800.0;
 /// Smallest time-out but 0, in seconds: deadlines are checked that often.
 const TIMEOUT_MIN: f64 = 0.1;
 
+/// Servers one key may name.
+const SERVERS_MAX: usize = 64;
+
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
@@ -38,8 +41,10 @@ pub(crate) enum Kind {
     /// IPv6 addresses without ports.
     Bind6,
     Networks,
-    /// Address of the route store.
+    /// Address of the route store, or a list of two: read from the first, write to the second.
     Store,
+    /// Servers as `host:port`; the port where none is written.
+    Servers(u16),
     /// An object whose members are keys of their own.
     Section(Empty),
     /// The shape of a feature still to come, in words.
@@ -65,7 +70,17 @@ pub(crate) enum Value {
     AccessLog(LogTarget),
     Bind(Vec<BindAddress>),
     Networks(Vec<IpNet>),
-    Store(Box<StoreUrl>),
+    Store(Box<StoreAddress>),
+    Servers(Vec<(String, u16)>),
+}
+
+/// Where the route store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreAddress {
+    /// Read and followed.
+    pub(crate) reads: StoreUrl,
+    /// Written to, where that is another.
+    pub(crate) writes: Option<StoreUrl>,
 }
 
 /// Where the access log goes.
@@ -115,9 +130,12 @@ impl Kind {
             Self::Bind => "an IP address, a list of them, or a list of {\"address\", \"port\"}".into(),
             Self::Bind6 => "an IPv6 address or a list of them".into(),
             Self::Networks => "a list of IP addresses and CIDRs".into(),
-            Self::Store => "\"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\" or \
-                            \"file:routes.json\""
-                .into(),
+            Self::Store => {
+                "\"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\", a list of two \
+                            such, [read, write], or \"file:routes.json\""
+                    .into()
+            }
+            Self::Servers(_) => "a list of \"host:port\"".into(),
             Self::Section(_) => "an object".into(),
             Self::Shape(words) => words.into(),
         }
@@ -162,6 +180,7 @@ impl Kind {
             (Self::Bind6, _) => addresses::bind6(node).map(Value::Bind),
             (Self::Networks, Node::List(items)) => addresses::networks(items).map(Value::Networks),
             (Self::Store, _) => self.store(node),
+            (Self::Servers(port), Node::List(items)) => self.servers(port, items),
             _ => Err(self.mismatch(node)),
         }
     }
@@ -178,26 +197,37 @@ impl Kind {
     }
 
     fn store(self, node: &Node) -> Result<Value, Refusal> {
-        let url = match node {
-            Node::Text(text) => self.store_url(text)?,
+        let (reads, writes) = match node {
+            Node::Text(text) => (self.store_url(text)?, None),
             Node::List(items) => match items.as_slice() {
-                [Node::Text(text)] => self.store_url(text)?,
+                [Node::Text(text)] => (self.store_url(text)?, None),
                 [Node::Text(read), Node::Text(write)] => {
                     let (read, write) = (self.store_url(read)?, self.store_url(write)?);
-                    if read != write {
-                        let problem = "a list [read, write] is not available yet; accepted: one address";
-                        return Err(Refusal::new(problem));
-                    }
-                    read
+                    let differs = read != write;
+                    (read, Some(write).filter(|_| differs))
                 }
                 _ => {
-                    let problem = format!("a list is not accepted; accepted: {}", self.accepted());
+                    let problem = format!("this list is not accepted; accepted: {}", self.accepted());
                     return Err(Refusal::new(problem));
                 }
             },
             _ => return Err(self.mismatch(node)),
         };
-        Ok(Value::Store(Box::new(url)))
+        Ok(Value::Store(Box::new(StoreAddress { reads, writes })))
+    }
+
+    fn servers(self, port: u16, items: &[Node]) -> Result<Value, Refusal> {
+        if items.len() > SERVERS_MAX {
+            return Err(Refusal::new(format!("too many entries; accepted: at most {SERVERS_MAX}")));
+        }
+        let entry = |(index, item): (usize, &Node)| {
+            let server = match item {
+                Node::Text(text) => server(text, port),
+                _ => None,
+            };
+            server.ok_or_else(|| self.mismatch(item).within(&format!("[{index}]")))
+        };
+        items.iter().enumerate().map(entry).collect::<Result<_, _>>().map(Value::Servers)
     }
 
     fn store_url(self, text: &str) -> Result<StoreUrl, Refusal> {
@@ -233,6 +263,21 @@ pub(crate) fn whole(node: &Node) -> Option<u64> {
 pub(crate) fn number(text: &str) -> Option<Node> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse::<u64>().ok().filter(|_| digits).map(|number| Node::Number(number.into()))
+}
+
+/// A host, or a literal address, IPv6 in brackets where a port follows; and the port, `port` where none is written.
+fn server(text: &str, port: u16) -> Option<(String, u16)> {
+    let (host, written) = match text.rsplit_once(':') {
+        Some((host, written)) if !host.contains(':') || host.ends_with(']') => (host, Some(written)),
+        _ => (text, None),
+    };
+    let digits = |written: &str| number(written).and_then(|node| whole(&node));
+    let port = match written {
+        None => port,
+        Some(written) => u16::try_from(digits(written)?).ok().filter(|port| *port > 0)?,
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    is_host(bare).then(|| (bare.to_owned(), port))
 }
 
 /// A literal address, or what may be a name: nothing in it that belongs to a URL.

@@ -6,8 +6,8 @@ use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
-    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section, Shape,
-    Store, Text, Timeout,
+    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section,
+    Servers, Shape, Store, Text, Timeout,
 };
 
 // No file may ask for more than the data plane can hold.
@@ -65,8 +65,6 @@ const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
 const REDIS_TLS: &str = "TLS to Redis";
-const SENTINEL: &str = "Redis Sentinel";
-const PAIR: &str = "a Redis server for reads and one for writes";
 const RATE_LIMIT: &str = "rate limits";
 const HEALTH: &str = "the active health check";
 const ADMIN: &str = "the admin listener";
@@ -226,17 +224,23 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether Redis is spoken to over TLS, as with `rediss://`"),
     key("redis.ca", &[], Text, Json("null"), Later(REDIS_TLS),
         "File with the authority of Redis's certificate"),
-    key("redis.sentinels", &[], Shape("a list of \"host:port\""), Json("[]"), Later(SENTINEL),
-        "Addresses of the sentinels"),
-    key("redis.masterName", &[], Text, Json("null"), Later(SENTINEL),
+    key("redis.sentinels", &[], Servers(26_379), Json("[]"), Now,
+        "Addresses of the sentinels that know the master, port 26379 where none is written; they stand in the place of `redis.host`"),
+    key("redis.masterName", &[], Text, Json("null"), Now,
         "Name the sentinels know the master by"),
-    key("redis.masterHost", &["redisMasterHost"], Text, Json("null"), Later(PAIR),
-        "Server that takes the writes, while `redis.host` serves the reads"),
-    key("redis.masterPort", &["redisMasterPort"], Integer(1, 65_535), Json("6379"), Later(PAIR),
+    key("redis.sentinelUsername", &[], Text, Json("null"), Now,
+        "ACL user at the sentinels; `null`: the default user"),
+    key("redis.sentinelPassword", &[], Secret, Json("null"), Now,
+        "Password of the sentinels; `null`: no AUTH"),
+    key("redis.masterHost", &["redisMasterHost"], Host, Json("null"), Now,
+        "Server that takes the dead marks, while `redis.host`, its replica, is read and followed"),
+    key("redis.masterPort", &["redisMasterPort"], Integer(1, 65_535), Json("6379"), Now,
         "Its port"),
-    key("redis.masterPassword", &["redisMasterPassword"], Secret, Json("null"), Later(PAIR),
-        "Its password"),
-    key("redis.masterDb", &["redisMasterDatabase"], Integer(0, DB_MAX as u64), Json("0"), Later(PAIR),
+    key("redis.masterUsername", &[], Text, Json("null"), Now,
+        "ACL user there; `null`: the default user"),
+    key("redis.masterPassword", &["redisMasterPassword"], Secret, Json("null"), Now,
+        "Password there; `null`: no AUTH"),
+    key("redis.masterDb", &["redisMasterDatabase"], Integer(0, DB_MAX as u64), Words("`redis.db`"), Now,
         "Number of its database"),
 
     key("rateLimit", &[], Section(On), Json("null"), Later(RATE_LIMIT),

@@ -8,6 +8,8 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct StoreUrl {
     pub(crate) server: UrlServer,
+    /// `rediss`: over TLS.
+    pub(crate) tls: bool,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) db: Option<u32>,

@@ -11,10 +11,9 @@ use ipnet::IpNet;
 use super::Machine;
 use super::addresses::BindAddress;
 use super::json::Node;
-use super::kind::{self, Empty, Kind, LogTarget, Refusal, Value};
+use super::kind::{self, Empty, Kind, LogTarget, Refusal, StoreAddress, Value};
 use super::report::Report;
 use super::schema::{self, Availability, Fallback, Key};
-use super::store_url::StoreUrl;
 use super::suggest;
 
 /// The keys a file sets.
@@ -71,7 +70,7 @@ impl Written {
         }
         // An empty text stands for "none" where none is the default, as old files have it.
         let empty = matches!(node, Node::Text(text) if text.is_empty());
-        if empty && matches!(key.kind, Kind::Text | Kind::Secret) && is_empty_default(key) {
+        if empty && matches!(key.kind, Kind::Text | Kind::Secret | Kind::Host) && is_empty_default(key) {
             return;
         }
         // A template filled from a variable that is not set; Hipache takes its default then.
@@ -101,6 +100,14 @@ impl Written {
     /// Whether the file sets the key.
     pub(crate) fn is_set(&self, path: &'static str) -> bool {
         self.set(path).is_some()
+    }
+
+    /// Whether the file says what holds without it.
+    pub(crate) fn is_default(&self, path: &'static str) -> bool {
+        let key = schema::find(path).expect("the path stands in the schema");
+        let Fallback::Json(json) = key.default else { return false };
+        let default = Node::parse(json).ok().and_then(|node| key.kind.parse(&node).ok());
+        self.set(path).is_some_and(|value| default.as_ref() == Some(value))
     }
 
     fn set(&self, path: &'static str) -> Option<&Value> {
@@ -167,11 +174,16 @@ impl Written {
         }
     }
 
-    pub(crate) fn store_if_set(&self, path: &'static str) -> Option<&StoreUrl> {
+    pub(crate) fn store_if_set(&self, path: &'static str) -> Option<&StoreAddress> {
         match self.set(path)? {
-            Value::Store(url) => Some(url),
+            Value::Store(address) => Some(address),
             _ => panic!("{path} is no store address"),
         }
+    }
+
+    pub(crate) fn servers(&self, path: &'static str) -> Vec<(String, u16)> {
+        let Value::Servers(servers) = self.value(path) else { panic!("{path} is no list of servers") };
+        servers
     }
 
     pub(crate) fn networks(&self, path: &'static str) -> Vec<IpNet> {

@@ -14,10 +14,13 @@ use std::time::Duration;
 
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
-use redis_router::{CacheSettings, Cached, Dialer, Link, RedisSettings, Route, Router, Server, StoreState};
+use redis_router::{
+    CacheSettings, Cached, Deployment, Dialer, Endpoint, Link, Login, RedisSettings, Route, Router, Server,
+    StoreState,
+};
 
 /// Longest wait for anything a test waits for.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct RedisServer {
     child: Option<Child>,
@@ -50,6 +53,7 @@ impl RedisServer {
     pub fn run(&mut self) {
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"])
+            .args(["--repl-diskless-sync-delay", "0"])
             .args(["--port", &self.port.to_string(), "--unixsocket", &self.socket().display().to_string()])
             .arg("--dir")
             .arg(self.dir.path())
@@ -86,8 +90,13 @@ impl RedisServer {
     }
 
     pub fn admin(&self) -> Admin {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        Admin(client.get_connection().unwrap())
+        self.try_admin().unwrap()
+    }
+
+    /// As `admin`, for a server that may not take connections just now.
+    pub fn try_admin(&self) -> redis::RedisResult<Admin> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))?;
+        Ok(Admin(client.get_connection()?))
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -95,18 +104,28 @@ impl RedisServer {
     }
 
     pub fn settings(&self) -> RedisSettings {
-        RedisSettings {
-            server: Server::Tcp("127.0.0.1".into(), self.port),
-            username: None,
-            password: None,
-            db: 0,
-            prefix: String::new(),
-        }
+        single(self.endpoint())
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::plain(Server::Tcp("127.0.0.1".into(), self.port))
     }
 }
 
+/// The settings of that server for one of its users.
+pub fn as_user(server: &RedisServer, username: Option<&str>, password: &str) -> RedisSettings {
+    let mut endpoint = server.endpoint();
+    endpoint.login = Login { username: username.map(str::to_owned), password: Some(password.into()) };
+    single(endpoint)
+}
+
+/// One server for everything, no prefix.
+pub fn single(endpoint: Endpoint) -> RedisSettings {
+    RedisSettings { deployment: Deployment::Single(endpoint), prefix: String::new(), sets: Vec::new() }
+}
+
 /// A port that stays free while its server is away: below those that the system gives to outgoing connections.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut taken = TAKEN.lock().unwrap();
     let is_free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
@@ -133,8 +152,7 @@ pub fn impostor(words: &'static [u8], keep_open: bool) -> RedisSettings {
             while keep_open && stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
         }
     });
-    let server = Server::Tcp("127.0.0.1".into(), port);
-    RedisSettings { server, username: None, password: None, db: 0, prefix: String::new() }
+    single(Endpoint::plain(Server::Tcp("127.0.0.1".into(), port)))
 }
 
 /// A connection that writes what the proxy is to follow.
@@ -169,8 +187,8 @@ impl Dialer for TcpDialer {
     type Read = OwnedReadHalf<TcpStream>;
     type Write = OwnedWriteHalf<TcpStream>;
 
-    async fn dial(&self, server: &Server) -> io::Result<Link<Self::Read, Self::Write>> {
-        let Server::Tcp(host, port) = server else { return Err(io::ErrorKind::Unsupported.into()) };
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<Link<Self::Read, Self::Write>> {
+        let Server::Tcp(host, port) = &endpoint.server else { return Err(io::ErrorKind::Unsupported.into()) };
         let stream = std::net::TcpStream::connect((host.as_str(), *port))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
@@ -186,8 +204,8 @@ impl Dialer for UnixDialer {
     type Read = OwnedReadHalf<UnixStream>;
     type Write = OwnedWriteHalf<UnixStream>;
 
-    async fn dial(&self, server: &Server) -> io::Result<Link<Self::Read, Self::Write>> {
-        let Server::Unix(path) = server else { return Err(io::ErrorKind::Unsupported.into()) };
+    async fn dial(&self, endpoint: &Endpoint) -> io::Result<Link<Self::Read, Self::Write>> {
+        let Server::Unix(path) = &endpoint.server else { return Err(io::ErrorKind::Unsupported.into()) };
         let stream = std::os::unix::net::UnixStream::connect(path)?;
         stream.set_nonblocking(!monoio::utils::detect_uring())?;
         let handle = stream.try_clone()?;

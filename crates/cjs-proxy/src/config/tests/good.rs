@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxy_core::settings::{AccessLogFormat, Deaths};
-use redis_router::{Balance, Server, Source};
+use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Server, Source};
 use serde_json::{Value, json};
 
 use super::{at, effective, load, remarks};
@@ -179,21 +179,68 @@ fn adjusted_values_are_noted() {
 
 #[test]
 fn redis_addresses() {
-    let redis = |driver: &str| match load(&json!({ "driver": driver }).to_string()).unwrap().settings.routes {
-        Source::Redis(redis) => redis,
+    let full = settings(r#"{"driver": "redis://us%40er:p%2Fw@redis.example:6380/7#pre%20fix"}"#);
+    assert_eq!(full.prefix, "pre fix");
+    let login = Login { username: Some("us@er".into()), password: Some("p/w".into()) };
+    let server = Server::Tcp("redis.example".into(), 6380);
+    assert_eq!(full.deployment, Deployment::Single(Endpoint { server, tls: false, login, db: 7 }));
+    let single = |text: &str| match settings(text).deployment {
+        Deployment::Single(endpoint) => endpoint,
         other => panic!("{other:?}"),
     };
-    let full = redis("redis://us%40er:p%2Fw@redis.example:6380/7#pre%20fix");
-    assert_eq!(full.server, Server::Tcp("redis.example".into(), 6380));
-    assert_eq!(full.username.as_deref(), Some("us@er"));
-    assert_eq!(full.password.as_deref(), Some("p/w"));
-    assert_eq!((full.db, full.prefix.as_str()), (7, "pre fix"));
-    assert_eq!(redis("redis://[::1]").server, Server::Tcp("::1".into(), 6379));
-    let only_password = redis("redis://:quiet@h");
-    assert_eq!((only_password.username, only_password.password.as_deref()), (None, Some("quiet")));
-    let socket = redis("redis+unix:///run/re%20dis.sock#p");
-    assert_eq!(socket.server, Server::Unix("/run/re dis.sock".into()));
-    assert_eq!(socket.prefix, "p");
+    assert_eq!(single(r#"{"driver": "redis://[::1]"}"#).server, Server::Tcp("::1".into(), 6379));
+    let only_password = single(r#"{"driver": "redis://:quiet@h"}"#).login;
+    assert_eq!(only_password, Login { username: None, password: Some("quiet".into()) });
+    let socket = r#"{"driver": "redis+unix:///run/re%20dis.sock#p"}"#;
+    assert_eq!(single(socket).server, Server::Unix("/run/re dis.sock".into()));
+    assert_eq!(settings(socket).prefix, "p");
+}
+
+fn settings(text: &str) -> RedisSettings {
+    match load(text).unwrap().settings.routes {
+        Source::Redis(redis) => redis,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_replica_and_its_master() {
+    for text in [
+        r#"{"redisHost": "r", "redisPort": 1, "redisMasterHost": "m", "redisMasterPort": 2, "redisMasterPassword": "quiet"}"#,
+        r#"{"redis": {"host": "r", "port": 1, "masterHost": "m", "masterPort": 2, "masterPassword": "quiet"}}"#,
+        r#"{"driver": ["redis://r:1", "redis://:quiet@m:2"]}"#,
+        r#"{"redis": {"url": ["redis://r:1", "redis://m:2"], "masterPassword": "quiet"}}"#,
+    ] {
+        let Deployment::Pair { reads, writes } = settings(text).deployment else { panic!("{text}") };
+        assert_eq!((reads.server, writes.server), (Server::Tcp("r".into(), 1), Server::Tcp("m".into(), 2)));
+        assert_eq!((reads.login.password, writes.login.password.as_deref()), (None, Some("quiet")));
+    }
+    let same_db = settings(r#"{"driver": ["redis://r/3", "redis://m"]}"#);
+    let Deployment::Pair { reads, writes } = same_db.deployment else { panic!("one server") };
+    assert_eq!((reads.db, writes.db), (3, 3));
+    let one = settings(r#"{"redisHost": "r", "redisMasterHost": "r"}"#);
+    assert_eq!(one.deployment, Deployment::Single(Endpoint::plain(Server::Tcp("r".into(), 6379))));
+    let other_db = load(r#"{"redisMasterHost": "m", "redisMasterDatabase": 1}"#).unwrap();
+    assert!(
+        other_db.remarks[0]
+            .to_string()
+            .contains("written to database 1 of the master and read from database 0")
+    );
+}
+
+#[test]
+fn sentinels() {
+    let text = r#"{"redis": {"sentinels": ["s1:1", "10.0.0.2", "[::1]:3", "::2"], "masterName": "main", "password": "a",
+        "username": "u", "sentinelPassword": "b", "db": 4, "prefix": "p:"}}"#;
+    let Deployment::Sentinel(sentinels) = settings(text).deployment else { panic!("no sentinels") };
+    let servers = [("s1", 1), ("10.0.0.2", 26_379), ("::1", 3), ("::2", 26_379)];
+    assert_eq!(sentinels.addresses, servers.map(|(host, port)| Server::Tcp(host.into(), port)));
+    assert_eq!((&*sentinels.master_name, sentinels.db, sentinels.tls), ("main", 4, false));
+    assert_eq!(sentinels.login, Login { username: None, password: Some("b".into()) });
+    assert_eq!(sentinels.master_login, Login { username: Some("u".into()), password: Some("a".into()) });
+    let by_url = settings(r#"{"driver": "redis:///4#p", "redis": {"sentinels": ["s"], "masterName": "m"}}"#);
+    let Deployment::Sentinel(sentinels) = by_url.deployment else { panic!("no sentinels") };
+    assert_eq!((sentinels.db, &*by_url.prefix), (4, "p"));
 }
 
 #[test]
@@ -249,6 +296,9 @@ fn the_effective_config_loads_again_and_means_the_same() {
         r#"{"http": {"bind": [{"address": "::1", "port": 5}], "port": 6}, "driver": "redis://u:p@h:1/2#x"}"#,
         r#"{"server": {"tcpTimeout": 0.5, "timeouts": {"connect": 0}, "accessLog": null, "debug": true}}"#,
         r#"{"redis": {"url": "redis+unix:///s"}, "server": {"limits": {"bodyBytes": 5}, "accessLog": "stdout"}}"#,
+        r#"{"driver": ["redis://r:1/3", "redis://m:2"]}"#,
+        r#"{"driver": ["redis+unix:///r", "redis://m:2"]}"#,
+        r#"{"redis": {"sentinels": ["s1:1", "::2"], "masterName": "main", "prefix": "p:"}}"#,
     ] {
         let first = effective(text);
         assert_eq!(effective(&first.to_string()), first, "{text}");
