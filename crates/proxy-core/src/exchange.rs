@@ -265,15 +265,15 @@ impl Exchange<'_> {
             fresh = true;
         };
         if failure.is_backends() && !self.connection.client_is_gone() {
-            self.mark_dead(route, backend);
+            self.mark_dead(route, backend, &failure);
         }
         Err(failure)
     }
 
     /// A frontend's only backend is never marked: there would be nobody left to ask.
-    fn mark_dead(&self, route: &Route, backend: &Backend) {
+    fn mark_dead(&self, route: &Route, backend: &Backend, failure: &Failure) {
         if route.frontend.backends.len() > 1 {
-            self.core.router.backend_died(route, backend);
+            self.core.router.backend_died(route, backend, failure);
         }
     }
 
@@ -287,7 +287,8 @@ impl Exchange<'_> {
             status => status > 500,
         };
         if is_death && Choice::has_another_live(route, backend) {
-            self.core.router.backend_died_unless_last(route, backend);
+            let why = format_args!("it answered with status {}", head.status);
+            self.core.router.backend_died_unless_last(route, backend, why);
         } else if !is_death && !route.is_unmarked() {
             route.backend_answered(backend);
         }

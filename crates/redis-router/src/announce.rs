@@ -9,9 +9,11 @@ use redis::{Value, cmd};
 
 use crate::bell::Bell;
 use crate::bounds::{ANNOUNCEMENTS_MAX, REFUSAL_PAUSE_MS};
+use crate::clock::unix_seconds;
 use crate::connection::{Connection, Pipeline};
 use crate::handshake::text_of;
 use crate::message::{CHANNEL, Death};
+use crate::report::{Report, signature};
 use crate::store::Store;
 
 /// The announcements under way.
@@ -20,12 +22,29 @@ pub(crate) struct Announcements {
     under_way: Cell<usize>,
     all_ended: Bell,
     refusal_said_ms: Cell<Option<u64>>,
+    /// Who tells.
+    signature: String,
+}
+
+/// What is to be told.
+struct News {
+    /// The death, as it is said on the channel.
+    message: String,
+    why: String,
+    /// The set must not come to hold all of these beside it.
+    others: Box<[usize]>,
 }
 
 impl Announcements {
     pub(crate) fn new(store: Rc<Store>) -> Announcements {
         let (under_way, refusal_said_ms) = (Cell::new(0), Cell::new(None));
-        Announcements { store, under_way, all_ended: Bell::default(), refusal_said_ms }
+        Announcements {
+            store,
+            under_way,
+            all_ended: Bell::default(),
+            refusal_said_ms,
+            signature: signature(),
+        }
     }
 
     /// Waits until none is under way.
@@ -35,42 +54,55 @@ impl Announcements {
 
     /// Announces `death` unless the store is away or too many are under way. It is taken back where the set turns out to
     /// hold all of `others` as well; empty: it stands in any case.
-    pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>, others: Box<[usize]>) {
+    pub(crate) fn begin(self: &Rc<Self>, death: &Death<'_>, others: Box<[usize]>, why: String) {
         let Some(connection) = self.store.writer() else { return };
         if self.under_way.get() >= ANNOUNCEMENTS_MAX {
             return;
         }
         self.under_way.set(self.under_way.get() + 1);
-        let (all, message) = (self.clone(), death.to_string());
+        let (all, news) = (self.clone(), News { message: death.to_string(), why, others });
         monoio::spawn(async move {
-            all.carry_out(&connection, &message, &others).await;
+            all.carry_out(&connection, &news).await;
             all.under_way.set(all.under_way.get() - 1);
             all.all_ended.ring();
         });
     }
 
     /// Lost with the connection it is not sent again: the mark is known here, and others see the death themselves.
-    async fn carry_out(&self, connection: &Connection, message: &str, others: &[usize]) {
-        let death = Death::parse(message).expect("it was written from a death");
+    async fn carry_out(&self, connection: &Connection, news: &News) {
+        let death = Death::parse(&news.message).expect("it was written from a death");
         let deaths = &self.store.deaths;
         let ttl_s = (!deaths.checker_is_active()).then(|| whole_seconds(deaths.ttl()));
         let sent_ms = self.store.clock.refresh();
-        let Ok(replies) = connection.call(self.pipeline(&death, message, ttl_s)).await else { return };
+        let Ok(replies) = connection.call(self.pipeline(&death, &news.message, ttl_s)).await else { return };
         match (replies.iter().find_map(refusal), ttl_s) {
             (Some(said), Some(_)) => {
                 self.complain(&said);
                 // The set cannot be written (READONLY, OOM, NOPERM); the message may still be heard.
-                let Ok(_) = connection.call(self.pipeline(&death, message, None)).await else { return };
+                let Ok(_) = connection.call(self.pipeline(&death, &news.message, None)).await else { return };
             }
             (Some(said), None) => self.complain(&said),
             (None, Some(ttl_s)) => {
                 deaths.entered(&death, sent_ms, ttl_s * 1_000);
-                if !others.is_empty() {
-                    self.spare_the_last(connection, &death, others).await;
+                if !news.others.is_empty() {
+                    self.spare_the_last(connection, &death, &news.others).await;
                 }
             }
             (None, None) => {}
         }
+        self.report(connection, &death, news).await;
+    }
+
+    /// Writes why it died, for `routes show`. Apart from the mark: a user who may not write this must not lose that.
+    async fn report(&self, connection: &Connection, death: &Death<'_>, news: &News) {
+        let key = format!("{}{}", self.store.prefixes.reports, death.frontend);
+        let (url, by, why) = (death.url.to_owned(), self.signature.clone(), news.why.clone());
+        let report = Report { url, since: unix_seconds(), by, why };
+        let mut pipeline = Pipeline::default();
+        pipeline.push(cmd("HSET").arg(&key).arg(death.index).arg(report.to_field()));
+        pipeline.push(cmd("EXPIRE").arg(&key).arg(whole_seconds(self.store.deaths.ttl())));
+        // Where it is refused or lost, the mark stands without a reason.
+        let _ = connection.call(pipeline).await;
     }
 
     /// Two who saw a different backend of two fail at the same moment each took the other for live: the later finds both

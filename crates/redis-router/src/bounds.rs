@@ -100,6 +100,9 @@ pub const CHECKER_VERDICT_MS: u64 = 10_000;
 /// Least time between two announcements of the same death by one core: many requests fail on it at once.
 pub const ANNOUNCE_PAUSE_MS: u64 = 1_000;
 
+/// Characters of the reason in a report of a death.
+pub const REASON_CHARACTERS_MAX: usize = 200;
+
 /// Announcements of deaths under way on one core; one more stays local.
 pub const ANNOUNCEMENTS_MAX: usize = 1_024;
 

@@ -67,6 +67,8 @@ pub(crate) struct Prefixes {
     pub(crate) options: String,
     /// Before a candidate or a host: indexes of dead backends.
     pub(crate) dead: String,
+    /// Before a candidate: what is told of the deaths of its backends. Not followed.
+    pub(crate) reports: String,
     /// Whole keys of further sets.
     sets: Vec<String>,
 }
@@ -80,6 +82,7 @@ impl Prefixes {
             lists: under("frontend"),
             options: under("options"),
             dead: under("dead"),
+            reports: under("died"),
             sets: sets.iter().map(|set| format!("{prefix}{set}")).collect(),
         }
     }

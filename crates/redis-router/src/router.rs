@@ -1,6 +1,7 @@
 //! The facade: one per core, answers which frontend serves a host.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,26 +112,26 @@ impl Router {
 
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
     /// dead:<frontend> <index>; EXPIRE …; PUBLISH dead …; EXEC`, or only the message while an external checker owns the
-    /// sets. The same death is announced once in `ANNOUNCE_PAUSE_MS`; while the store is away, or for a table, not at
-    /// all. Never waits; called inside the runtime.
-    pub fn backend_died(&self, route: &Route, backend: &Backend) {
-        self.mark(route, backend, Box::default());
+    /// sets. Why it died is written beside it ([`crate::Report`]). The same death is announced once in `ANNOUNCE_PAUSE_MS`;
+    /// while the store is away, or for a table, not at all. Never waits; called inside the runtime.
+    pub fn backend_died(&self, route: &Route, backend: &Backend, why: impl Display) {
+        self.mark(route, backend, (Box::default(), &why));
     }
 
     /// As `backend_died`, but the mark is taken back where another core or proxy has marked all other backends that take
     /// requests at the same moment: one is left.
-    pub fn backend_died_unless_last(&self, route: &Route, backend: &Backend) {
+    pub fn backend_died_unless_last(&self, route: &Route, backend: &Backend, why: impl Display) {
         let others =
             route.frontend.backends.iter().filter(|other| !other.drain && other.index != backend.index);
-        self.mark(route, backend, others.map(|other| other.index).collect());
+        self.mark(route, backend, (others.map(|other| other.index).collect(), &why));
     }
 
-    fn mark(&self, route: &Route, backend: &Backend, others: Box<[usize]>) {
+    fn mark(&self, route: &Route, backend: &Backend, (others, why): (Box<[usize]>, &dyn Display)) {
         let (frontend, url, index) = (&*route.frontend.key, &*backend.url, backend.index);
         let death = Death { frontend, url, index, backends: route.frontend.listed };
         let is_to_tell = self.deaths.saw(&death);
         if let (Routes::Redis(look_up), true) = (&self.routes, is_to_tell) {
-            look_up.announcements.begin(&death, others);
+            look_up.announcements.begin(&death, others, why.to_string());
         }
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use redis_router::bounds::ANNOUNCEMENTS_MAX;
-use redis_router::{CacheSettings, Cached, Health, Route, Router, StoreState};
+use redis_router::{CacheSettings, Cached, Health, Report, Route, Router, StoreState};
 use scene::{Admin, RedisServer, TcpDialer, as_user, eventually, scene, scene_with, tracking};
 
 const ONE: &str = "http://10.0.0.1:80";
@@ -55,7 +55,7 @@ async fn write(router: &Router, admin: &mut Admin, line: &str) {
 
 async fn dies(router: &Router, host: &str, place: usize) {
     let route = route(router, host).await;
-    router.backend_died(&route, &route.frontend.backends[place]);
+    router.backend_died(&route, &route.frontend.backends[place], "refused");
 }
 
 /// Waits until the set of `name` has those members.
@@ -96,6 +96,33 @@ fn a_death_is_marked_as_hipache_does() {
         assert_eq!(message, format!("a.tld;{TWO};1;3"));
         assert_eq!(health(&router, "a.tld").await, SECOND_DEAD);
         assert!(!route(&router, "a.tld").await.is_unmarked());
+    });
+}
+
+#[test]
+fn why_it_died_is_written_beside_the_mark() {
+    let server = RedisServer::start();
+    scene(server.settings(), TcpDialer, async |router| {
+        let mut admin = set_up(&router, &server).await;
+        dies(&router, "a.tld", 1).await;
+        let mut field =
+            || -> Option<String> { redis::cmd("HGET").arg("died:a.tld").arg(1).query(&mut admin.0).unwrap() };
+        let mut report = None;
+        eventually("it is written", async || {
+            report = field().and_then(|field| Report::from_field(&field));
+            report.is_some()
+        })
+        .await;
+        let report = report.unwrap();
+        assert_eq!((&*report.url, &*report.why), (TWO, "refused"));
+        assert!(report.by.ends_with(&format!("#{}", std::process::id())), "{}", report.by);
+        let now: Vec<u64> = redis::cmd("TIME").query(&mut admin.0).unwrap();
+        assert!(report.since.abs_diff(now[0]) < 60, "{}", report.since);
+        eventually("it ends with the mark", async || {
+            let left: i64 = redis::cmd("TTL").arg("died:a.tld").query(&mut admin.0).unwrap();
+            (1..=30).contains(&left)
+        })
+        .await;
     });
 }
 
@@ -271,7 +298,7 @@ fn a_mark_ends_by_its_own_time_and_one_request_asks() {
         );
         drop(probe);
         let probe = route.begin_probe(backend).unwrap();
-        router.backend_died(&route, backend);
+        router.backend_died(&route, backend, "refused");
         drop(probe);
         assert_eq!(health_of(&route), FIRST_DEAD);
         becomes(&router, "a.tld", &[Health::Unproven, Health::Live]).await;
@@ -324,7 +351,7 @@ fn an_active_checker_owns_the_sets() {
         dies(&router, "a.tld", 0).await;
         assert_eq!(health(&router, "a.tld").await, FIRST_DEAD);
         eventually("it is told", async || admin.calls("publish") == 1).await;
-        assert_eq!((admin.calls("sadd"), admin.calls("expire")), (0, 0));
+        assert_eq!((admin.calls("sadd"), admin.calls("multi")), (0, 0));
         becomes(&router, "a.tld", &[Health::Unproven, Health::Live]).await;
         // Past its own time what the checker says counts.
         write(&router, &mut admin, "SADD dead:a.tld 0").await;
@@ -373,7 +400,11 @@ fn announcements_are_bounded_and_end_with_the_router() {
             tracking(&router).await;
             let route = route(&router, "a.tld").await;
             server.signal("STOP");
-            route.frontend.backends.iter().for_each(|backend| router.backend_died(&route, backend));
+            route
+                .frontend
+                .backends
+                .iter()
+                .for_each(|backend| router.backend_died(&route, backend, "refused"));
             assert!(health_of(&route).iter().all(|health| *health == Health::Dead));
             if goes_on {
                 server.signal("CONT");

@@ -46,7 +46,7 @@ fn pair(reads: &RedisServer, writes: &RedisServer) -> RedisSettings {
 
 async fn dies(router: &Router, host: &str) {
     let route = router.find(host).await.unwrap().unwrap();
-    router.backend_died(&route, &route.frontend.backends[0]);
+    router.backend_died(&route, &route.frontend.backends[0], "refused");
 }
 
 async fn is_dead(router: &Router, host: &str) -> bool {

@@ -88,7 +88,7 @@ fn refusals_are_rationed() {
         tracking(&router).await;
         let route = router.find("c.tld").await.unwrap().unwrap();
         for backend in &route.frontend.backends {
-            router.backend_died(&route, backend);
+            router.backend_died(&route, backend, "refused");
         }
         eventually("the refusal is said", async || said("was not marked: NOPERM") == 1).await;
         admin.run("CLIENT KILL TYPE normal SKIPME yes");

@@ -49,7 +49,7 @@ fn marks_outlast_the_table() {
         };
         let Cached::Route(route) = router.cached("a.tld") else { panic!("it is listed") };
         assert!(route.options.sticky && route.is_unmarked() && !router.checker_is_active());
-        router.backend_died(&route, &route.frontend.backends[1]);
+        router.backend_died(&route, &route.frontend.backends[1], "refused");
         assert_eq!(health(), [Health::Live, Health::Dead]);
         router.replace_table(table(r#"{"*.tld": ["app", "http://h1", "http://h0"]}"#));
         assert_eq!(health(), [Health::Live, Health::Live]);
