@@ -55,6 +55,18 @@ pub(crate) const RESOLVE_QUEUE: usize = 1024;
 pub(crate) const RESOLVER_THREADS: usize = 4;
 /// Age at which a resolved name is asked for again.
 pub(crate) const RESOLVED_SECONDS: u64 = 30;
+/// Backends that the built-in health checker checks; each costs a request an interval.
+pub(crate) const CHECKED_BACKENDS: usize = 20_000;
+/// Places in lists where they stand.
+pub(crate) const CHECKED_PLACES: usize = 200_000;
+/// Checks under way at once: one descriptor each.
+pub(crate) const CHECKS_AT_ONCE: usize = 256;
+/// Routes the checker's router keeps; it looks hosts up only where Hipache has marked one that a wildcard serves.
+pub(crate) const CHECK_CACHE_ROWS: usize = 1_000;
+/// How often the checker looks at everything where the store pushes no changes.
+pub(crate) const CHECK_RESCAN: Duration = Duration::from_secs(5);
+/// Pause before a checker that has died is begun anew.
+pub(crate) const CHECKER_PAUSE: Duration = Duration::from_secs(5);
 /// Messages from the supervisor that one core has not yet read.
 pub(crate) const INBOX_MESSAGES: usize = 1024;
 /// Access log bytes a core gathers before it hands them to the writer.

@@ -16,7 +16,6 @@ use redis_router::{Router, Source, Table};
 use crate::accept::Listener;
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
-use crate::buffer::BulkBuffers;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
@@ -27,7 +26,6 @@ use crate::runtime::{self, Driver};
 use crate::settings::Settings;
 use crate::stream::Waits;
 use crate::upstream::connect::Connector;
-use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{Question, Resolver};
 use crate::{clock, conn};
 
@@ -128,13 +126,7 @@ fn build(parts: Parts, waits: Waits) -> Core {
     let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
     Core {
         router,
-        connector: Connector {
-            pool: Pool::new(settings.upstream.max_sockets),
-            resolver: Rc::new(Resolver::new(questions, answer)),
-            waits,
-            bulk: Rc::new(BulkBuffers::default()),
-            patience: Cell::new(settings.timeouts.connect),
-        },
+        connector: Connector::new(&settings, waits, Rc::new(Resolver::new(questions, answer))),
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
         draining: Cell::new(false),

@@ -9,6 +9,8 @@ mod answer;
 mod api_version;
 pub mod bounds;
 mod buffer;
+mod checker;
+mod checking;
 mod choice;
 mod clock;
 mod conn;

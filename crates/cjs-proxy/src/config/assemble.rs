@@ -10,6 +10,7 @@ use proxy_core::settings::{
 };
 use redis_router::{Balance, CacheSettings};
 
+use super::health_check::health_check;
 use super::kind::LogTarget;
 use super::report::Report;
 use super::schema::{self, Fallback};
@@ -69,10 +70,12 @@ pub(crate) struct Assembled {
 pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, report: &mut Report) -> Assembled {
     let static_dir = written.text_if_set("server.staticDir").map(PathBuf::from);
     let cores = cores(written, machine, report);
+    let routes = store::source(written, folder, report);
     let settings = Settings {
         listen: listen(written, report),
         cores,
-        routes: store::source(written, folder, report),
+        health_check: health_check(written, &routes, report),
+        routes,
         route_cache: route_cache(written, report),
         upstream: Upstream {
             max_sockets: size(written.integer("server.maxSockets")),

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogFormat, AccessLogTarget, Limits, Settings, Timeouts};
+use proxy_core::settings::{
+    AccessLogFormat, AccessLogTarget, HealthCheck, Limits, Scope, Settings, Timeouts,
+};
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 use serde_json::{Map, Value, json};
 
@@ -22,7 +24,25 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
         Source::File(path) => drop(root.insert("driver".into(), file_address(path))),
         Source::Embedded(_) => {}
     }
+    let check = assembled.settings.health_check.as_ref();
+    root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
     Value::Object(root)
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "fall": check.fall,
+        "host": check.host,
+        "interval": seconds(check.interval),
+        "method": check.method,
+        "path": check.path,
+        "rise": check.rise,
+        "scope": match check.scope {
+            Scope::Dead => "dead",
+            Scope::All => "all",
+        },
+        "timeout": seconds(check.timeout),
+    })
 }
 
 fn server(assembled: &Assembled) -> Value {

@@ -66,7 +66,6 @@ const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
 const REDIS_TLS: &str = "TLS to Redis";
 const RATE_LIMIT: &str = "rate limits";
-const HEALTH: &str = "the active health check";
 const ADMIN: &str = "the admin listener";
 
 /// A row.
@@ -260,8 +259,8 @@ pub(crate) static KEYS: &[Key] = &[
     key("rateLimit.headers", &[], Bool, Json("true"), Now,
         "Whether admitted answers carry the `RateLimit` headers too"),
 
-    key("healthCheck", &[], Section(On), Json("null"), Later(HEALTH),
-        "The built-in active checker; `{}`: on with the defaults below"),
+    key("healthCheck", &[], Section(On), Json("null"), Now,
+        "The built-in active checker, for routes in Redis; `{}`: on with the defaults below"),
     key("healthCheck.interval", &[], Seconds(0.1, 3600.0), Json("3"), Now,
         "Seconds between two checks of a backend"),
     key("healthCheck.timeout", &[], Seconds(0.1, 3600.0), Json("3"), Now,
@@ -269,7 +268,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("healthCheck.method", &[], Text, Json("\"HEAD\""), Now,
         "Its method"),
     key("healthCheck.path", &[], Text, Json("\"/CloudHealthCheck\""), Now,
-        "Its path"),
+        "Its path, put behind that of the backend"),
     key("healthCheck.host", &[], Text, Json("\"ping\""), Now,
         "Its Host header"),
     key("healthCheck.rise", &[], Integer(1, 100), Json("1"), Now,
@@ -277,7 +276,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("healthCheck.fall", &[], Integer(1, 100), Json("1"), Now,
         "Bad checks in a row that make it dead"),
     key("healthCheck.scope", &[], Choice(&["dead", "all"]), Json("\"dead\""), Now,
-        "Which backends are checked"),
+        "Which backends are checked: those marked dead, or all"),
 
     key("admin", &[], Section(Off), Json("null"), Later(ADMIN),
         "Metrics, health and status page"),

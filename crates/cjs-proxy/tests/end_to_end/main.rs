@@ -19,6 +19,7 @@ mod exchanges;
 mod executables;
 mod fields;
 mod framing;
+mod health_checks;
 mod hostile;
 mod json_log;
 mod lifecycle;

@@ -12,6 +12,7 @@ use redis_router::{Backend, BackendHost};
 
 use crate::buffer::BulkBuffers;
 use crate::error::Failure;
+use crate::settings::Settings;
 use crate::stream::Waits;
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{Lease, Leased, Permit, Pool};
@@ -28,6 +29,16 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
+    pub(crate) fn new(settings: &Settings, waits: Waits, resolver: Rc<Resolver>) -> Self {
+        Self {
+            pool: Pool::new(settings.upstream.max_sockets),
+            resolver,
+            waits,
+            bulk: Rc::default(),
+            patience: Cell::new(settings.timeouts.connect),
+        }
+    }
+
     /// A connection to `backend`; a new one where `fresh`.
     pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
         match self.pool.lease(&backend.authority, fresh, self.patience.get()).await {

@@ -339,6 +339,45 @@ fn sentinels() {
 }
 
 #[test]
+fn health_checks() {
+    check(&[
+        (
+            r#"{"healthCheck": {"method": "get"}}"#,
+            "healthCheck.method: \"get\" is not accepted; accepted: a method such as \"GET\"",
+        ),
+        (
+            r#"{"healthCheck": {"path": "health"}}"#,
+            "healthCheck.path: \"health\" is not accepted; accepted: a path that begins with \"/\", without spaces",
+        ),
+        (
+            r#"{"healthCheck": {"path": "/a\r\nX: y"}}"#,
+            "healthCheck.path: \"/a\\r\\nX: y\" is not accepted; accepted: a path that begins with \"/\", without spaces",
+        ),
+        (
+            r#"{"healthCheck": {"host": "a b"}}"#,
+            "healthCheck.host: \"a b\" is not accepted; accepted: a host name, with or without a port",
+        ),
+        (
+            r#"{"healthCheck": {"rise": 0}}"#,
+            "healthCheck.rise: 0 is out of range; accepted: a whole number from 1 to 100",
+        ),
+        (
+            r#"{"healthCheck": {"scope": "some"}}"#,
+            "healthCheck.scope: \"some\" is not accepted; accepted: \"dead\" or \"all\"",
+        ),
+        (
+            r#"{"healthCheck": {"intervall": 1}}"#,
+            "healthCheck.intervall: unknown key; did you mean \"healthCheck.interval\"?",
+        ),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("t.json");
+    std::fs::write(&table, "{}").unwrap();
+    let text = format!(r#"{{"driver": "file:{}", "healthCheck": {{}}}}"#, table.display());
+    assert!(faults(&text)[0].starts_with("healthCheck: needs routes in Redis"), "{:?}", faults(&text));
+}
+
+#[test]
 fn features_to_come() {
     let end = "not available yet; leave the key out or set it to null";
     for (text, start) in [
@@ -354,7 +393,6 @@ fn features_to_come() {
         (r#"{"redis": {"tls": true}}"#, "redis.tls: true: TLS to Redis"),
         (r#"{"redis": {"ca": "f"}}"#, "redis.ca: \"f\": TLS to Redis"),
         (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
-        (r#"{"healthCheck": {}}"#, "healthCheck: the active health check"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {
         assert_eq!(faults(text), [format!("{start}: {end}")], "{text}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogFormat, Deaths};
+use proxy_core::settings::{AccessLogFormat, Deaths, HealthCheck, Scope};
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Server, Source};
 use serde_json::{Value, json};
 
@@ -226,6 +226,28 @@ fn a_replica_and_its_master() {
             .to_string()
             .contains("written to database 1 of the master and read from database 0")
     );
+}
+
+#[test]
+fn health_checks() {
+    assert_eq!(load(r#"{"healthCheck": {}}"#).unwrap().settings.health_check, Some(HealthCheck::default()));
+    for off in ["{}", r#"{"healthCheck": null}"#, r#"{"healthCheck": false}"#] {
+        assert_eq!(load(off).unwrap().settings.health_check, None);
+    }
+    let text = r#"{"healthCheck": {"interval": 0.5, "timeout": 1, "method": "GET", "path": "/up?deep=1", "host": "up.tld:80",
+        "rise": 2, "fall": 3, "scope": "all"}}"#;
+    let expected = HealthCheck {
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        method: "GET".into(),
+        path: "/up?deep=1".into(),
+        host: "up.tld:80".into(),
+        rise: 2,
+        fall: 3,
+        scope: Scope::All,
+    };
+    assert_eq!(load(text).unwrap().settings.health_check, Some(expected));
+    assert_eq!(effective(&effective(text).to_string()), effective(text));
 }
 
 #[test]
