@@ -96,6 +96,7 @@ mod tests {
             host: BackendHost::Name("a".into()),
             port: 80,
             authority: format!("{index}:80").into(),
+            pool: format!("{index}:80").into(),
             path_prefix: "".into(),
             weight,
             drain,

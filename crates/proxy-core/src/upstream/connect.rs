@@ -30,7 +30,7 @@ pub(crate) struct Connector {
 impl Connector {
     /// A connection to `backend`; a new one where `fresh`.
     pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
-        match self.pool.lease(&backend.authority, fresh, self.patience.get()).await {
+        match self.pool.lease(&backend.pool, fresh, self.patience.get()).await {
             Ok(Lease::Idle(leased)) => Ok(leased),
             Ok(Lease::Open(permit)) => self.open(backend, permit).await,
             Err(_) => Err(Failure::BackendBusy),

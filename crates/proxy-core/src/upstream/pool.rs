@@ -12,6 +12,7 @@ use crate::upstream::connection::Upstream;
 
 /// All backends' connections on this core.
 pub(crate) struct Pool {
+    /// By [`Backend::pool`](redis_router::Backend::pool).
     backends: RefCell<HashMap<Box<str>, Rc<Connections>, foldhash::fast::RandomState>>,
     /// Idle connections over all backends.
     idle: Rc<Cell<usize>>,
@@ -91,20 +92,20 @@ impl Pool {
         }
     }
 
-    /// Requests under way on connections to the backend `authority`.
-    pub(crate) fn in_use(&self, authority: &str) -> usize {
+    /// Requests under way on the connections of this name.
+    pub(crate) fn in_use(&self, name: &str) -> usize {
         let backends = self.backends.borrow();
-        backends.get(authority).map_or(0, |known| known.open.get() - known.idle.borrow().len())
+        backends.get(name).map_or(0, |known| known.open.get() - known.idle.borrow().len())
     }
 
-    /// A connection to the backend `authority`, an idle one unless `fresh`. Waits up to `patience` for a place.
+    /// A connection of this name, an idle one unless `fresh`. Waits up to `patience` for a place.
     pub(crate) async fn lease(
         &self,
-        authority: &str,
+        name: &str,
         fresh: bool,
         patience: Option<Duration>,
     ) -> Result<Lease, Busy> {
-        let connections = self.connections(authority)?;
+        let connections = self.connections(name)?;
         if let Some(lease) = connections.try_lease(fresh) {
             return Ok(lease);
         }
@@ -116,9 +117,9 @@ impl Pool {
         }
     }
 
-    fn connections(&self, authority: &str) -> Result<Rc<Connections>, Busy> {
+    fn connections(&self, name: &str) -> Result<Rc<Connections>, Busy> {
         let mut backends = self.backends.borrow_mut();
-        if let Some(known) = backends.get(authority) {
+        if let Some(known) = backends.get(name) {
             return Ok(Rc::clone(known));
         }
         if backends.len() >= POOLS_PER_CORE {
@@ -134,7 +135,7 @@ impl Pool {
             waiters: RefCell::default(),
             idle_total: Rc::clone(&self.idle),
         });
-        backends.insert(authority.into(), Rc::clone(&connections));
+        backends.insert(name.into(), Rc::clone(&connections));
         Ok(connections)
     }
 
