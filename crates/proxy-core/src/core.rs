@@ -133,6 +133,7 @@ fn build(parts: Parts, waits: Waits) -> Core {
             resolver: Rc::new(Resolver::new(questions, answer)),
             waits,
             bulk: Rc::new(BulkBuffers::default()),
+            clients: RefCell::new(settings.upstream.trust.clients()),
             patience: Cell::new(settings.timeouts.connect),
         },
         log,

@@ -69,13 +69,18 @@ impl MessageReader {
     }
 
     /// Whether the last read got less than it asked for: then nothing more had arrived by that time.
-    pub(crate) fn has_seen_all(&self) -> bool {
-        !self.filled
+    fn has_seen_all(&self) -> bool {
+        !self.filled && self.half.has_seen_all()
     }
 
     /// Whether everything the peer is known to have sent was consumed.
     pub(crate) fn is_spent(&self) -> bool {
         self.buffer.is_empty() && self.has_seen_all() && self.decoder.is_done()
+    }
+
+    /// Whether nothing lies behind what was consumed, neither here nor, where the last read cannot tell, in the socket.
+    pub(crate) fn has_nothing_left(&self) -> bool {
+        self.buffer.is_empty() && (self.has_seen_all() || self.half.looks_quiet())
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {

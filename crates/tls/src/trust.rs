@@ -68,15 +68,6 @@ impl Trust {
         let _ = self.roots();
     }
 
-    /// Whether both trust the same authorities.
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self.roots(), other.roots()) {
-            (Ok(one), Ok(other)) => one.roots == other.roots,
-            (Err(_), Err(_)) => true,
-            _ => false,
-        }
-    }
-
     /// What one core connects with; it shares no lock and no session with another's.
     pub fn clients(&self) -> Clients {
         let provider = Arc::new(ring::default_provider());
@@ -98,6 +89,18 @@ impl Trust {
         }
     }
 }
+
+/// Equal: they trust the same authorities.
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.roots(), other.roots()) {
+            (Ok(one), Ok(other)) => one.roots == other.roots,
+            (one, other) => one.is_err() && other.is_err(),
+        }
+    }
+}
+
+impl Eq for Trust {}
 
 /// How connections begin: what one core needs for them.
 #[derive(Debug, Clone)]

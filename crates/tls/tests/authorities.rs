@@ -47,10 +47,10 @@ fn a_file_without_an_authority_is_refused() {
 #[test]
 fn trust_is_compared_by_its_authorities() {
     let (one, two) = (Authority::new(), Authority::new());
-    assert!(trust(&one.pem).is_same(&trust(&one.pem)));
-    assert!(!trust(&one.pem).is_same(&trust(&two.pem)));
-    assert!(!trust(&one.pem).is_same(&Trust::system()));
-    assert!(Trust::system().is_same(&Trust::system()));
+    assert_eq!(trust(&one.pem), trust(&one.pem));
+    assert_ne!(trust(&one.pem), trust(&two.pem));
+    assert_ne!(trust(&one.pem), Trust::system());
+    assert_eq!(Trust::system(), Trust::system());
 }
 
 #[test]

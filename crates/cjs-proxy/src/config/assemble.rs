@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxy_core::settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, MemoryLimit, Pages,
-    Settings, Timeouts, Upstream,
+    Settings, Timeouts, Trust, Upstream,
 };
 use redis_router::{Balance, CacheSettings};
 
@@ -61,6 +61,8 @@ pub(crate) struct Assembled {
     pub(crate) tcp_timeout: Duration,
     /// Where the error pages came from.
     pub(crate) static_dir: Option<PathBuf>,
+    /// Where the authorities of backends came from; `None`: from the system.
+    pub(crate) backend_ca: Option<PathBuf>,
     /// `server.debug`.
     pub(crate) debug: bool,
 }
@@ -68,6 +70,7 @@ pub(crate) struct Assembled {
 /// Puts the settings together. Faults go to `report`; with any, the result is not to be used.
 pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, report: &mut Report) -> Assembled {
     let static_dir = written.text_if_set("server.staticDir").map(PathBuf::from);
+    let backend_ca = written.text_if_set("server.backendCa").map(PathBuf::from);
     let cores = cores(written, machine, report);
     let settings = Settings {
         listen: listen(written, report),
@@ -78,6 +81,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
             max_sockets: size(written.integer("server.maxSockets")),
             keep_alive: written.bool("server.httpKeepAlive"),
             retries: written.integer("server.retryOnError") as u32,
+            trust: read_trust(backend_ca.as_deref(), report),
         },
         deaths: Deaths {
             ttl: Duration::from_secs(written.integer("server.deadBackendTTL")),
@@ -99,6 +103,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         settings,
         tcp_timeout: written.seconds("server.tcpTimeout"),
         static_dir,
+        backend_ca,
         debug: written.bool("server.debug"),
     }
 }
@@ -206,6 +211,14 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
 fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {
     let Some(folder) = folder else { return Pages::default() };
     pages::read(folder, &mut |problem| report.fault("server.staticDir", &problem))
+}
+
+fn read_trust(file: Option<&Path>, report: &mut Report) -> Trust {
+    let Some(file) = file else { return Trust::system() };
+    Trust::file(file).unwrap_or_else(|problem| {
+        report.fault("server.backendCa", &problem.to_string());
+        Trust::system()
+    })
 }
 
 fn balance(written: &Written) -> Balance {

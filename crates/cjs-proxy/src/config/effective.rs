@@ -31,6 +31,7 @@ fn server(assembled: &Assembled) -> Value {
         "accessLog": access_log(settings),
         "accessLogFormat": access_log_format(settings),
         "apiVersions": settings.api_versions,
+        "backendCa": assembled.backend_ca,
         "backlog": settings.listen.backlog,
         "balance": balance(settings.balance),
         "bind": bind(settings),

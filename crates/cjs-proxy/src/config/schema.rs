@@ -126,6 +126,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether a 500 counts as death too while an external checker is active"),
     key("server.httpKeepAlive", &[], Bool, Json("true"), Now,
         "Whether backend connections are reused"),
+    key("server.backendCa", &[], Text, Json("null"), Now,
+        "PEM file with the authorities that `https://` backends are verified against, and no others; `null`: those of the system"),
     key("server.staticDir", &[], Text, Json("null"), Now,
         "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
     key("server.debug", &[], Bool, Json("false"), Now,

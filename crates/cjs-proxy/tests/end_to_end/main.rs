@@ -20,6 +20,7 @@ mod executables;
 mod fields;
 mod framing;
 mod hostile;
+mod https_backends;
 mod json_log;
 mod lifecycle;
 mod marks_of_others;

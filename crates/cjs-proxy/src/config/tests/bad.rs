@@ -402,6 +402,29 @@ fn error_pages() {
 }
 
 #[test]
+fn authorities_of_backends() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.display();
+    let accepted = "accepted: a PEM file with the certificates of one or more authorities";
+    check(&[
+        (
+            &format!(r#"{{"server": {{"backendCa": "{empty}"}}}}"#),
+            &format!("server.backendCa: {empty}: no certificate in it; {accepted}"),
+        ),
+        (
+            r#"{"server": {"backendCa": "/nowhere/ca.pem"}}"#,
+            &format!("server.backendCa: /nowhere/ca.pem: No such file or directory (os error 2); {accepted}"),
+        ),
+        (
+            r#"{"server": {"backendCa": ["a.pem"]}}"#,
+            r#"server.backendCa: ["a.pem"] is not accepted; accepted: a text that is not empty"#,
+        ),
+    ]);
+}
+
+#[test]
 fn a_cut_file_is_never_taken() {
     let text = include_str!("../../../tests/samples/hipache-0.4.json").trim_end();
     for end in 0..text.len() {

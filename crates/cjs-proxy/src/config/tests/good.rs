@@ -237,6 +237,19 @@ fn error_pages_are_read() {
 }
 
 #[test]
+fn authorities_of_backends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let text = json!({ "server": { "backendCa": file } }).to_string();
+    check(&[(&text, "server.backendCa", json!(file)), ("{}", "server.backendCa", Value::Null)]);
+    let trust = |text| load(text).unwrap().settings.upstream.trust;
+    assert_eq!(trust(&text), trust(&text));
+    assert_ne!(trust(&text), trust("{}"));
+}
+
+#[test]
 fn trusted_proxies() {
     let text = r#"{"server": {"trustedProxies": ["10.1.2.3/8", "::1", "192.0.2.1"]}}"#;
     check(&[(text, "server.trustedProxies", json!(["10.0.0.0/8", "::1/128", "192.0.2.1/32"]))]);
