@@ -91,9 +91,8 @@ impl Core {
         self.connector.patience.set(settings.timeouts.connect);
         let trust = &settings.upstream.trust;
         if *trust != self.rules().settings.upstream.trust {
-            // Who was believed before is asked again.
             self.connector.clients.replace(trust.clients());
-            self.connector.pool.clear_idle();
+            self.connector.pool.retire_all();
         }
         self.rules.replace(Rc::new(Rules::new(settings)));
     }

@@ -28,6 +28,7 @@ pub(crate) async fn final_head(
         let length = messages.head(rules.limits.bytes).await.map_err(|fault| match fault {
             ReadFault::Timeout => Failure::BackendTimeout,
             ReadFault::Closed => Failure::BackendClosed,
+            ReadFault::Tls(error) => Failure::BackendTls(error),
             ReadFault::Message(fault) => Failure::BackendInvalid(fault),
         })?;
         let bytes = &messages.buffered()[..length];

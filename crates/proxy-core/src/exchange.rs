@@ -256,7 +256,7 @@ impl Exchange<'_> {
                 Err(failure) => failure,
                 answered => return answered,
             };
-            if !(was_pooled && matches!(failure, Failure::BackendClosed)) {
+            if !(was_pooled && matches!(failure, Failure::BackendClosed | Failure::BackendTls(_))) {
                 break failure;
             }
             if !self.is_replayable(held) {

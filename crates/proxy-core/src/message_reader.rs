@@ -26,6 +26,8 @@ pub(crate) enum ReadFault {
     Timeout,
     /// The peer ended or broke the connection where a message was not complete.
     Closed,
+    /// The peer broke the connection, and TLS says why.
+    Tls(Box<tls::Error>),
     /// What arrived is not acceptable.
     Message(Fault),
 }
@@ -35,6 +37,7 @@ impl From<StreamError> for ReadFault {
         match error {
             StreamError::Timeout => Self::Timeout,
             StreamError::Closed => Self::Closed,
+            StreamError::Tls(error) => Self::Tls(error),
         }
     }
 }

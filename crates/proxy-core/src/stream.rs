@@ -57,6 +57,8 @@ pub(crate) enum StreamError {
     Timeout,
     /// The peer is gone.
     Closed,
+    /// The peer refuses us over TLS, or what it sends cannot be read.
+    Tls(Box<::tls::Error>),
 }
 
 /// The reading half. It waits for readiness and then reads at once: no buffer is held while nothing arrives.

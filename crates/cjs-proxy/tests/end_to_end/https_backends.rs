@@ -16,6 +16,7 @@ use crate::support::backend::{Backend, ok};
 use crate::support::mortal::mortal;
 use crate::support::scene::{Scene, get, request, with_body};
 use crate::support::secured::{Manners, Secured};
+use crate::support::wait::Gate;
 
 /// An authority, and the file that names it to the proxy.
 struct Trusted {
@@ -299,6 +300,16 @@ fn what_speaks_no_tls_is_told_from_what_does() {
 }
 
 #[test]
+fn a_backend_that_wants_a_certificate_is_said_to() {
+    let trusted = Trusted::new();
+    let config = trusted.identity().serving_members(&trusted.authority);
+    let secured = Secured::with(Backend::saying("members only"), config, Manners::Polite);
+    let scene = trusted.scene(&[&secured.url()]);
+    assert_eq!(scene.ask(get("/")).status, 502);
+    scene.proxy.wait_for_log("TLS: the peer refuses: it wants a certificate of us, and we have none");
+}
+
+#[test]
 fn one_port_is_reached_in_each_way_apart() {
     let trusted = Trusted::new();
     let secured = Secured::before(Backend::saying("a"), &trusted.authority.issue(&["other.example"]));
@@ -338,4 +349,21 @@ fn other_authorities_count_from_a_reload_on() {
     trusted.authority.write(&trusted.file());
     scene.proxy.reload(json!({}));
     wait_until_all(&scene, &get("/"), |response| response.status == 200);
+}
+
+#[test]
+fn a_connection_in_use_at_such_a_reload_is_not_used_again() {
+    let (trusted, gate) = (Trusted::new(), Gate::default());
+    let (held, other) = (trusted.secured(Backend::gated(&gate)), trusted.secured(Backend::saying("a")));
+    let scene = trusted.scene(&[&held.url()]);
+    scene.redis.route("other.example", &["other", &other.url()]);
+    let mut client = scene.connect();
+    client.send(get("/"));
+    held.backend.wait_for_requests(1);
+    Authority::new().write(&trusted.file());
+    scene.proxy.reload(json!({}));
+    wait_until_all(&scene, &for_host("other.example"), |response| response.status == 502);
+    gate.open();
+    assert_eq!(client.response().text(), "late");
+    assert_eq!(client.ask(get("/")).status, 502);
 }

@@ -59,8 +59,7 @@ pub(crate) async fn secure(
     // What it holds still holds it, in a vector of its own size.
     session.take_back();
     let left = if session.holds_incoming() { Read::More } else { Read::Drained };
-    let (left, received) = (Cell::new(left), Cell::new(received));
-    let tls = Rc::new(Tls { session: RefCell::new(session), bulk, left, received });
+    let tls = Rc::new(Tls::new(session, bulk, (left, received)));
     read.transport = Transport::Tls(Rc::clone(&tls));
     write.transport = Transport::Tls(tls);
     Ok(())
@@ -68,11 +67,11 @@ pub(crate) async fn secure(
 
 /// Waits for the peer's next bytes.
 async fn receive_some(read: &ReadHalf, session: &mut Session) -> io::Result<Received> {
-    let broken = |_: StreamError| io::Error::other("TLS: the connection broke in the handshake");
+    let cut = |_: StreamError| io::Error::other("TLS: the connection broke in the handshake");
     loop {
-        read.readable().await.map_err(broken)?;
+        read.readable().await.map_err(cut)?;
         session.incoming().reserve(HANDSHAKE_BYTES);
-        match read.receive(session.incoming(), HANDSHAKE_BYTES).map_err(broken)? {
+        match read.receive(session.incoming(), HANDSHAKE_BYTES).map_err(cut)? {
             None => {}
             Some(0) => session.end_of_input().map_err(io::Error::other)?,
             Some(HANDSHAKE_BYTES) => return Ok(Received::Full),
@@ -82,6 +81,11 @@ async fn receive_some(read: &ReadHalf, session: &mut Session) -> io::Result<Rece
 }
 
 impl Tls {
+    fn new(session: Session, bulk: Rc<BulkBuffers>, (left, received): (Read, Received)) -> Self {
+        let (left, received) = (Cell::new(left), Cell::new(received));
+        Self { session: RefCell::new(session), bulk, left, received }
+    }
+
     /// Whether a read may find something though nothing arrives.
     pub(super) fn has_more(&self) -> bool {
         self.left.get() != Read::Drained || matches!(self.received.get(), Received::Full | Received::End)
@@ -101,12 +105,12 @@ impl Tls {
     ) -> Result<Option<usize>, StreamError> {
         let mut session = self.session.borrow_mut();
         let before = into.len();
-        let mut left = session.read(into, most).map_err(closed)?;
+        let mut left = session.read(into, most).map_err(broken)?;
         if into.len() == before && left == Read::Drained {
             if self.receive(&mut session, most, receive)? == Received::End {
-                return session.end_of_input().map(|()| Some(0)).map_err(closed);
+                return session.end_of_input().map(|()| Some(0)).map_err(broken);
             }
-            left = session.read(into, most).map_err(closed)?;
+            left = session.read(into, most).map_err(broken)?;
         }
         if left == Read::Drained {
             self.give_back(&mut session);
@@ -182,7 +186,7 @@ impl Tls {
         out.clear();
         let count = plaintext.len().min(BULK_BYTES);
         out.reserve_exact(count + RECORDS_OVERHEAD_BYTES);
-        self.session.borrow_mut().encrypt(&plaintext[..count], &mut out).map_err(closed)?;
+        self.session.borrow_mut().encrypt(&plaintext[..count], &mut out).map_err(broken)?;
         Ok((count, Buffer::from_vec(out, 0)))
     }
 
@@ -198,7 +202,13 @@ impl Tls {
     }
 }
 
-fn closed(error: Error) -> StreamError {
-    log::debug!("{error}");
-    StreamError::Closed
+/// A connection that was cut is over as any other; who else breaks it is worth telling.
+fn broken(error: Error) -> StreamError {
+    match error {
+        Error::Truncated | Error::NotOpen => StreamError::Closed,
+        other => StreamError::Tls(Box::new(other)),
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub(crate) struct Pool {
     /// Seconds, moved on by [`Pool::sweep`].
     now: Cell<u64>,
     max_per_backend: Rc<Cell<usize>>,
+    /// Moved on by [`Pool::retire_all`].
+    epoch: Rc<Cell<u64>>,
 }
 
 /// One backend's connections.
@@ -29,6 +31,7 @@ struct Connections {
     max: Rc<Cell<usize>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     idle_total: Rc<Cell<usize>>,
+    epoch: Rc<Cell<u64>>,
 }
 
 struct Idle {
@@ -50,12 +53,16 @@ struct Waiter {
 }
 
 /// The right to one connection to a backend. Dropping it frees the place and calls the next that waits.
-pub(crate) struct Permit(Rc<Connections>);
+pub(crate) struct Permit {
+    connections: Rc<Connections>,
+    /// That in which the connection was begun.
+    epoch: u64,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.call_next();
+        self.connections.open.set(self.connections.open.get() - 1);
+        self.connections.call_next();
     }
 }
 
@@ -78,6 +85,7 @@ impl Pool {
             idle: Rc::default(),
             now: Cell::new(0),
             max_per_backend: Rc::new(Cell::new(max_per_backend.max(1))),
+            epoch: Rc::default(),
         }
     }
 
@@ -134,6 +142,7 @@ impl Pool {
             max: Rc::clone(&self.max_per_backend),
             waiters: RefCell::default(),
             idle_total: Rc::clone(&self.idle),
+            epoch: Rc::clone(&self.epoch),
         });
         backends.insert(name.into(), Rc::clone(&connections));
         Ok(connections)
@@ -142,9 +151,10 @@ impl Pool {
     /// Puts a connection whose last response was read to its end with the idle ones.
     pub(crate) fn put(&self, mut leased: Leased) {
         leased.upstream.reused = true;
-        let connections = Rc::clone(&leased.permit.0);
+        let connections = Rc::clone(&leased.permit.connections);
         let too_many = connections.open.get() > connections.max.get();
-        if too_many || self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
+        let is_retired = leased.permit.epoch != self.epoch.get();
+        if too_many || is_retired || self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
             return;
         }
         self.idle.set(self.idle.get() + 1);
@@ -158,6 +168,12 @@ impl Pool {
         self.now.set(now);
         let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
         known.iter().for_each(|connections| connections.sweep(now));
+    }
+
+    /// Has no connection there is used for another request: who answers on it is no longer to be believed.
+    pub(crate) fn retire_all(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        self.clear_idle();
     }
 
     /// Drops every idle connection.
@@ -181,7 +197,7 @@ impl Connections {
             return None;
         }
         self.open.set(self.open.get() + 1);
-        Some(Lease::Open(Permit(Rc::clone(self))))
+        Some(Lease::Open(Permit { connections: Rc::clone(self), epoch: self.epoch.get() }))
     }
 
     fn sweep(&self, now: u64) {

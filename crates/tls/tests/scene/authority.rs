@@ -1,18 +1,23 @@
-//! Certificates made for a test. The end-to-end tests of the program use them too.
+//! Certificates made for a test. Tests of other crates use them too.
+#![allow(dead_code, reason = "each test uses its part of it")]
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// An authority and what it has to sign with.
 pub(crate) struct Authority {
     pub(crate) pem: String,
+    certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -30,8 +35,9 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        let made = params.self_signed(&key).unwrap();
+        let (pem, certificate) = (made.pem(), made.der().clone());
+        Self { pem, certificate, issuer: Issuer::new(params, key) }
     }
 
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
@@ -58,12 +64,31 @@ impl Authority {
 
 impl Identity {
     pub(crate) fn serving(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        let builder = builder.with_no_client_auth();
+        self.serving_to(versions, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// Serves only those who show a certificate of `authority`.
+    pub(crate) fn serving_members(&self, authority: &Authority) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.clone()).unwrap();
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        self.serving_to(rustls::ALL_VERSIONS, builder.build().unwrap())
+    }
+
+    fn serving_to(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions);
+        let builder = builder.unwrap().with_client_cert_verifier(clients);
         let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).unwrap();
         // Two tickets, as servers send them.
         config.send_tls13_tickets = 2;
         Arc::new(config)
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }
