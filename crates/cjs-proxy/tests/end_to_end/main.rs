@@ -24,6 +24,7 @@ mod https_backends;
 mod json_log;
 mod lifecycle;
 mod marks_of_others;
+mod names;
 mod redis_outages;
 mod reload;
 mod retries;
