@@ -18,6 +18,8 @@ pub(crate) const TLS_READ_BYTES: usize = 17 * 1024;
 pub(crate) const RECORDS_OVERHEAD_BYTES: usize = 512;
 /// One receive while hands are shaken: a server's messages with its certificates most often fit.
 pub(crate) const HANDSHAKE_BYTES: usize = 8 * 1024;
+/// One read from the route store over TLS: a record, as its answers are short.
+pub(crate) const STORE_READ_BYTES: usize = 16 * 1024;
 /// Receives that find out whether a resting connection with TLS has got nothing but tickets and keys. One with more of
 /// them is closed.
 pub(crate) const QUIET_LOOKS: u32 = 4;

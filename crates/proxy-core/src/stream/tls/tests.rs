@@ -7,10 +7,7 @@ use rustls::ServerConnection;
 use rustls::version::{TLS12, TLS13};
 
 use super::*;
-use authority::Authority;
-
-#[path = "../../../../tls/tests/scene/authority.rs"]
-mod authority;
+use crate::authority::Authority;
 
 /// A connection that is open, and what its server's end has sent.
 struct Scene {
