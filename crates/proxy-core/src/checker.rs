@@ -71,7 +71,7 @@ async fn serve(start: Start) -> io::Result<()> {
         stopped: Cell::new(false),
         started: clock::now(),
     });
-    let dialer = StoreDialer(Rc::clone(&checker.connector.resolver));
+    let dialer = StoreDialer::new(&settings, &checker.connector);
     let following = router.clone();
     let routes = monoio::spawn(async move { following.run(dialer).await });
     let arrivals = {

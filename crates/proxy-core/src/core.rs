@@ -74,7 +74,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let core = build(start.parts, waits);
     let core = Rc::new(core);
     let router = core.router.clone();
-    let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
+    let dialer = StoreDialer::new(&core.rules().settings, &core.connector);
     let routes = monoio::spawn(async move { router.run(dialer).await });
     let arrivals = {
         let readiness = readiness.clone();

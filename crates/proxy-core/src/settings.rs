@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use redis_router::{Balance, CacheSettings, Source};
+pub use tls::Trust;
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cores: usize,
     /// Where routes come from.
     pub routes: Source,
+    /// Whom a Redis server has to prove itself by, where it is spoken to over TLS.
+    pub store_trust: Trust,
     /// Bounds of the per-core route cache.
     pub route_cache: CacheSettings,
     /// How backends are connected to.
@@ -78,6 +81,8 @@ pub struct Upstream {
     pub keep_alive: bool,
     /// Backends tried after the first one failed; 0: none.
     pub retries: u32,
+    /// What the certificates of `https://` backends are verified against.
+    pub trust: Trust,
 }
 
 /// When a backend counts as dead, and how long.

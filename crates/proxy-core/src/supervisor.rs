@@ -53,6 +53,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let origin = Origin::of_this_process().map_err(StartError::Core)?;
     let inheritance = Inheritance::take().map_err(StartError::Handover)?;
     let (inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
+    settings.upstream.trust.load();
     let settings = Arc::new(settings);
     let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
     let table = read_table(&settings.routes)?;
@@ -204,6 +205,7 @@ fn go_by(fleet: &mut Fleet, read: Result<Settings, String>) {
     {
         log.retarget(new);
     }
+    merged.upstream.trust.load();
     let settings = Arc::new(merged);
     fleet.supplies.settings = Arc::clone(&settings);
     fleet.tell_all(|| Message::Settings(Arc::clone(&settings)));

@@ -20,7 +20,7 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
     let mut root = Map::new();
     root.insert("server".into(), server(assembled));
     match &assembled.settings.routes {
-        Source::Redis(redis) => drop(root.insert("redis".into(), redis_keys(redis))),
+        Source::Redis(redis) => drop(root.insert("redis".into(), redis_keys(redis, assembled))),
         Source::File(path) => drop(root.insert("driver".into(), file_address(path))),
         Source::Embedded(_) => {}
     }
@@ -51,6 +51,7 @@ fn server(assembled: &Assembled) -> Value {
         "accessLog": access_log(settings),
         "accessLogFormat": access_log_format(settings),
         "apiVersions": settings.api_versions,
+        "backendCa": assembled.backend_ca,
         "backlog": settings.listen.backlog,
         "balance": balance(settings.balance),
         "bind": bind(settings),
@@ -141,7 +142,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
     })
 }
 
-fn redis_keys(redis: &RedisSettings) -> Value {
+fn redis_keys(redis: &RedisSettings, assembled: &Assembled) -> Value {
     let mut keys = Map::new();
     match &redis.deployment {
         Deployment::Single(endpoint) => {
@@ -154,6 +155,7 @@ fn redis_keys(redis: &RedisSettings) -> Value {
         }
         Deployment::Sentinel(sentinels) => put_sentinels(&mut keys, sentinels),
     }
+    keys.insert("ca".into(), json!(assembled.store_ca));
     keys.insert("prefix".into(), redis.prefix.as_str().into());
     Value::Object(keys)
 }

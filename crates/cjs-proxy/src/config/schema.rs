@@ -64,7 +64,6 @@ pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
-const REDIS_TLS: &str = "TLS to Redis";
 const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
 
@@ -123,6 +122,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether a 500 counts as death too while an external checker is active"),
     key("server.httpKeepAlive", &[], Bool, Json("true"), Now,
         "Whether backend connections are reused"),
+    key("server.backendCa", &[], Text, Json("null"), Now,
+        "PEM file with the authorities that `https://` backends are verified against, and no others; `null`: those of the system"),
     key("server.staticDir", &[], Text, Json("null"), Now,
         "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
     key("server.debug", &[], Bool, Json("false"), Now,
@@ -219,10 +220,10 @@ pub(crate) static KEYS: &[Key] = &[
         "Number of the database"),
     key("redis.prefix", &[], Text, Json("\"\""), Now,
         "Put before every key"),
-    key("redis.tls", &[], Bool, Json("false"), Later(REDIS_TLS),
-        "Whether Redis is spoken to over TLS, as with `rediss://`"),
-    key("redis.ca", &[], Text, Json("null"), Later(REDIS_TLS),
-        "File with the authority of Redis's certificate"),
+    key("redis.tls", &[], Bool, Json("false"), Now,
+        "Whether Redis, sentinels included, is spoken to over TLS, as with `rediss://`; its certificate is verified"),
+    key("redis.ca", &[], Text, Json("null"), Now,
+        "File with the authorities of its certificate; `null`: the system's"),
     key("redis.sentinels", &[], Servers(26_379), Json("[]"), Now,
         "Addresses of the sentinels that know the master, port 26379 where none is written; they stand in the place of `redis.host`"),
     key("redis.masterName", &[], Text, Json("null"), Now,

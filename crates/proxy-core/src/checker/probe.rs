@@ -57,11 +57,7 @@ async fn answer(
     upstream.messages.deadline().arm(left(check));
     let mut head = ResponseHead::default();
     for _ in 0..INTERIM_RESPONSES {
-        let length = upstream.messages.head(LIMITS.bytes).await.map_err(|fault| match fault {
-            ReadFault::Timeout => Failure::BackendTimeout,
-            ReadFault::Closed => Failure::BackendClosed,
-            ReadFault::Message(fault) => Failure::BackendInvalid(fault),
-        })?;
+        let length = upstream.messages.head(LIMITS.bytes).await.map_err(ReadFault::of_backend)?;
         let bytes = &upstream.messages.buffered()[..length];
         head.parse(bytes, true, LIMITS).map_err(Failure::BackendInvalid)?;
         if head.status >= 200 {

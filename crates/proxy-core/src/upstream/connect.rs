@@ -1,6 +1,6 @@
 //! Opens a connection to a backend, or uses an idle one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use monoio::net::TcpStream;
 use nix::libc;
-use redis_router::{Backend, BackendHost};
+use redis_router::{Backend, BackendHost, Scheme};
+use tls::{Clients, Session, Verification};
 
 use crate::buffer::BulkBuffers;
+use crate::deadline::Cut;
 use crate::error::Failure;
 use crate::settings::Settings;
-use crate::stream::Waits;
+use crate::stream::{self, ReadHalf, Waits, WriteHalf};
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::{Lease, Leased, Permit, Pool};
 use crate::upstream::resolve::Resolver;
@@ -24,7 +26,9 @@ pub(crate) struct Connector {
     pub(crate) resolver: Rc<Resolver>,
     pub(crate) waits: Waits,
     pub(crate) bulk: Rc<BulkBuffers>,
-    /// For one connection in total, and for the wait until one is free. `None`: no limit.
+    /// What connections to `https://` backends begin with.
+    pub(crate) clients: RefCell<Clients>,
+    /// For one connection in total, its handshake included, and for the wait until one is free. `None`: no limit.
     pub(crate) patience: Cell<Option<Duration>>,
 }
 
@@ -35,13 +39,14 @@ impl Connector {
             resolver,
             waits,
             bulk: Rc::default(),
+            clients: RefCell::new(settings.upstream.trust.clients()),
             patience: Cell::new(settings.timeouts.connect),
         }
     }
 
     /// A connection to `backend`; a new one where `fresh`.
     pub(crate) async fn connection(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
-        match self.pool.lease(&backend.authority, fresh, self.patience.get()).await {
+        match self.pool.lease(&backend.pool, fresh, self.patience.get()).await {
             Ok(Lease::Idle(leased)) => Ok(leased),
             Ok(Lease::Open(permit)) => self.open(backend, permit).await,
             Err(_) => Err(Failure::BackendBusy),
@@ -49,21 +54,44 @@ impl Connector {
     }
 
     async fn open(&self, backend: &Backend, permit: Permit) -> Result<Leased, Failure> {
-        let opening = self.connect(backend);
-        let stream = match self.patience.get() {
+        let opening = self.reach(backend);
+        let halves = match self.patience.get() {
             None => opening.await,
-            // A connect hides its socket from the wheel; dropping it loses no bytes.
+            // A connect hides its socket from the wheel, and a handshake waits without reading: dropping them loses
+            // no bytes.
             Some(patience) => {
                 monoio::time::timeout(patience, opening).await.unwrap_or(Err(Failure::BackendTimeout))
             }
         };
-        if stream.is_err()
+        if halves.is_err()
             && let BackendHost::Name(name) = &backend.host
         {
             self.resolver.doubt(name);
         }
-        let upstream = Upstream::new(stream?, &self.waits, Rc::clone(&self.bulk));
+        let upstream = Upstream::new(halves?, Rc::clone(&self.bulk));
         Ok(Leased { upstream: Box::new(upstream), permit })
+    }
+
+    /// A connection that is ready for a request.
+    async fn reach(&self, backend: &Backend) -> Result<(ReadHalf, WriteHalf), Failure> {
+        let stream = self.connect(backend).await?;
+        let (mut read, mut write) = stream::split(stream, &self.waits, Cut::Both);
+        if backend.scheme == Scheme::Https {
+            let unreachable = Failure::BackendUnreachable;
+            let session = self.session(backend).map_err(|error| unreachable(io::Error::other(error)))?;
+            let securing = stream::secure((&mut read, &mut write), session, Rc::clone(&self.bulk));
+            securing.await.map_err(unreachable)?;
+        }
+        Ok((read, write))
+    }
+
+    fn session(&self, backend: &Backend) -> Result<Session, tls::Error> {
+        let verification = if backend.insecure { Verification::None } else { Verification::Full };
+        let clients = self.clients.borrow();
+        match &backend.host {
+            BackendHost::Address(address) => Session::client(&clients, verification, &address.to_string()),
+            BackendHost::Name(name) => Session::client(&clients, verification, name),
+        }
     }
 
     /// Tries the addresses one after the other, the first at random so that all are used.
