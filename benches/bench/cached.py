@@ -9,7 +9,7 @@ from .rounds import Bench
 
 SMALL_CACHE = 10_000
 HEADINGS = (
-    "cache", "hosts asked for", "cached", "+MB", "bytes each", f"first {SMALL_CACHE:,} +MB", "over the bound",
+    "cache", "hosts asked for", "cached", "+MB", "bytes each", f"first {SMALL_CACHE:,} +MB", "to the first",
 )
 
 
