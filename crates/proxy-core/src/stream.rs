@@ -27,7 +27,8 @@ pub(crate) struct Waits {
     pub(crate) readiness: Readiness,
 }
 
-/// Splits a connected stream, which is plain until it is [`secure`]d. `read_cut`: what a read that takes too long does to the socket.
+/// Splits a connected stream, which is plain until it is [`secure`]d. `read_cut`: what a read that takes too long does
+/// to the socket.
 pub(crate) fn split(stream: TcpStream, waits: &Waits, read_cut: Cut) -> (ReadHalf, WriteHalf) {
     let fd = stream.as_raw_fd();
     let wheel = &waits.wheel;

@@ -2,7 +2,7 @@
 //! plain HTTP.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
@@ -14,7 +14,9 @@ use super::routing::for_host;
 use crate::support::authority::{Authority, Identity};
 use crate::support::backend::{Backend, ok};
 use crate::support::mortal::mortal;
-use crate::support::scene::{Scene, get, request, with_body};
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::scene::{SITE, Scene, get, request, with_body};
 use crate::support::secured::{Manners, Secured};
 use crate::support::wait::Gate;
 
@@ -105,13 +107,40 @@ fn a_certificate_that_proves_nothing_is_a_502_and_a_line_in_the_log() {
     }
 }
 
+/// A proxy that goes by the authorities of the system, which are those of `file`.
+fn on_a_system_with(file: &Path, redis: &Redis) -> Proxy {
+    let variables = [("SSL_CERT_FILE", file.to_owned()), ("SSL_CERT_DIR", PathBuf::new())];
+    let config = json!({ "redis": { "port": redis.port } });
+    Proxy::launch_with(tempfile::tempdir().unwrap(), config, &variables).serving()
+}
+
 #[test]
 fn without_a_file_the_authorities_of_the_system_count() {
-    let trusted = Trusted::new();
+    let (trusted, redis) = (Trusted::new(), Redis::start());
     let secured = trusted.secured(Backend::saying("secret"));
-    let scene = Scene::with(json!({}), &[&secured.url()]);
-    assert_eq!(scene.ask(get("/")).status, 502);
-    scene.proxy.wait_for_log("backend unreachable: ");
+    redis.route(SITE, &["site", &secured.url()]);
+    let proxy = on_a_system_with(&trusted.file(), &redis);
+    assert_eq!(proxy.connect().ask(get("/")).text(), "secret");
+    Authority::new().write(&trusted.file());
+    let other = on_a_system_with(&trusted.file(), &redis);
+    assert_eq!(other.connect().ask(get("/")).status, 502);
+    other.wait_for_log("was issued by nobody who is trusted");
+}
+
+#[test]
+fn a_system_without_authorities_is_told_of_where_they_are_needed() {
+    let (trusted, redis, plain) = (Trusted::new(), Redis::start(), Backend::saying("plain"));
+    let secured = trusted.secured(Backend::saying("secret"));
+    redis.route(SITE, &["site", &plain.url()]);
+    redis.route("verified.example", &["verified", &secured.url()]);
+    redis.route("insecure.example", &["insecure", &format!("{}#insecure", secured.url())]);
+    let proxy = on_a_system_with(Path::new("/nowhere/ca.pem"), &redis);
+    assert_eq!(proxy.connect().ask(get("/")).text(), "plain");
+    assert_eq!(proxy.connect().ask(for_host("insecure.example")).text(), "secret");
+    assert_eq!(proxy.count_in_log("authorities"), 0);
+    assert_eq!(proxy.connect().ask(for_host("verified.example")).status, 502);
+    let line = proxy.wait_for_log("no certificate authorities on this machine");
+    assert!(line.contains(&secured.url()) && line.contains("ca-certificates"), "{line}");
 }
 
 #[test]

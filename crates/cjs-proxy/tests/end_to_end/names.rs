@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::backend::{Backend, ok};
+use crate::support::backend::{Backend, Blackhole, ok};
 use crate::support::proxy::{HOSTS, Proxy, can_have_hosts};
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, get};
@@ -31,7 +31,7 @@ impl Named {
         let hosts = folder.path().join("hosts");
         write(&hosts, addresses);
         redis.route(SITE, &["site", &format!("http://names.test:{port}")]);
-        let config = json!({ "redis": { "port": redis.port }, "server": { "workers": 1 } });
+        let config = json!({ "redis": { "port": redis.port }, "server": { "workers": 1, "timeouts": { "connect": 1 } } });
         let proxy = Proxy::launch_with(tempfile::tempdir().unwrap(), config, &[(HOSTS, hosts.clone())]);
         Some(Self { proxy: proxy.serving(), hosts, _redis: redis, _folder: folder })
     }
@@ -74,6 +74,17 @@ fn an_address_that_refuses_is_passed_over() {
     let addresses = ["127.0.0.2", "127.0.0.3", "::1", "127.0.0.1"];
     let Some(named) = Named::start(backend.address().port(), &addresses) else { return };
     for _ in 0..20 {
+        assert_eq!(named.ask(), (200, "fine".into()));
+    }
+}
+
+#[test]
+fn an_address_that_does_not_answer_leaves_time_for_another() {
+    let backend = once("127.0.0.1", 0, "fine");
+    let port = backend.address().port();
+    let _blackhole = Blackhole::at(([127, 0, 0, 2], port).into());
+    let Some(named) = Named::start(port, &["127.0.0.2", "127.0.0.1"]) else { return };
+    for _ in 0..10 {
         assert_eq!(named.ask(), (200, "fine".into()));
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monoio::net::TcpStream;
 use nix::libc;
@@ -12,6 +12,7 @@ use redis_router::{Backend, BackendHost, Scheme};
 use tls::{Clients, Session, Verification};
 
 use crate::buffer::BulkBuffers;
+use crate::clock;
 use crate::deadline::Cut;
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -54,8 +55,9 @@ impl Connector {
     }
 
     async fn open(&self, backend: &Backend, permit: Permit) -> Result<Leased, Failure> {
-        let opening = self.reach(backend);
-        let halves = match self.patience.get() {
+        let patience = self.patience.get();
+        let opening = self.reach(backend, patience.map(|patience| clock::now() + patience));
+        let halves = match patience {
             None => opening.await,
             // A connect hides its socket from the wheel, and a handshake waits without reading: dropping them loses
             // no bytes.
@@ -73,8 +75,12 @@ impl Connector {
     }
 
     /// A connection that is ready for a request.
-    async fn reach(&self, backend: &Backend) -> Result<(ReadHalf, WriteHalf), Failure> {
-        let stream = self.connect(backend).await?;
+    async fn reach(
+        &self,
+        backend: &Backend,
+        until: Option<Instant>,
+    ) -> Result<(ReadHalf, WriteHalf), Failure> {
+        let stream = self.connect(backend, until).await?;
         let (mut read, mut write) = stream::split(stream, &self.waits, Cut::Both);
         if backend.scheme == Scheme::Https {
             let unreachable = Failure::BackendUnreachable;
@@ -95,7 +101,7 @@ impl Connector {
     }
 
     /// Tries the addresses one after the other, the first at random so that all are used.
-    async fn connect(&self, backend: &Backend) -> Result<TcpStream, Failure> {
+    async fn connect(&self, backend: &Backend, until: Option<Instant>) -> Result<TcpStream, Failure> {
         let resolved;
         let addresses = match &backend.host {
             BackendHost::Address(address) => std::slice::from_ref(address),
@@ -109,20 +115,31 @@ impl Connector {
         let first = fastrand::usize(..addresses.len().max(1));
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for turn in 0..addresses.len() {
-            let address = addresses[(first + turn) % addresses.len()];
-            match TcpStream::connect_addr(SocketAddr::new(address, backend.port)).await {
+            let address = SocketAddr::new(addresses[(first + turn) % addresses.len()], backend.port);
+            let is_last = turn + 1 == addresses.len();
+            match connect_within(address, until.filter(|_| !is_last)).await {
                 Ok(stream) => {
                     // Heads are small and wait for an answer. Fails only where the peer is gone already.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Failure::BackendTimeout),
                 Err(error) if is_own_shortage(&error) => return Err(Failure::Shortage(error)),
                 Err(error) => failure = error,
             }
         }
-        Err(Failure::BackendUnreachable(failure))
+        Err(match failure.kind() {
+            io::ErrorKind::TimedOut => Failure::BackendTimeout,
+            _ => Failure::BackendUnreachable(failure),
+        })
     }
+}
+
+/// Connects within half the time there is `until` then: an address that does not answer leaves some to the next.
+async fn connect_within(address: SocketAddr, until: Option<Instant>) -> io::Result<TcpStream> {
+    let connecting = TcpStream::connect_addr(address);
+    let Some(until) = until else { return connecting.await };
+    let half = until.saturating_duration_since(clock::now()) / 2;
+    monoio::time::timeout(half, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// No descriptor, port or memory here: not the backend's fault.
