@@ -81,6 +81,9 @@ pub const SWEEP_MAX: usize = 64;
 /// Distinct complaints about the store's content that are logged; one more line says that no further ones are.
 pub const COMPLAINTS_MAX: usize = 1_024;
 
+/// Hosts whose certificates from the store one core remembers, and hosts without one: some 60 MB of the former.
+pub const CERTIFICATES_MAX: usize = 8_192;
+
 /// How long a backend counts as dead where nothing else is set, as in Hipache.
 pub const DEAD_TTL: Duration = Duration::from_secs(30);
 

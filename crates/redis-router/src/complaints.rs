@@ -46,6 +46,15 @@ impl Complaints {
         }
     }
 
+    /// A hash with a certificate and no key, or the other way about.
+    pub(crate) fn half_certificate(&self, key: &str) {
+        if self.is_new(&(key, "half a certificate")) {
+            warn!(
+                "key {key:?} is not used: it lacks one of its fields; accepted: HSET key certificate PEM key PEM"
+            );
+        }
+    }
+
     /// A field of the hash `key` that is not used.
     pub(crate) fn invalid_option(&self, key: &str, field: &str, reason: &str) {
         if self.is_new(&(key, field, reason)) {

@@ -69,6 +69,8 @@ pub(crate) struct Prefixes {
     pub(crate) dead: String,
     /// Before a candidate: what is told of the deaths of its backends. Not followed.
     pub(crate) reports: String,
+    /// Before a host or `*.` and its parent: its certificate.
+    pub(crate) certificates: String,
     /// Whole key: there while a built-in checker is at work.
     pub(crate) checker_sign: String,
     /// Before a backend's URL: who checks it.
@@ -87,6 +89,7 @@ impl Prefixes {
             options: under("options"),
             dead: under("dead"),
             reports: under("died"),
+            certificates: under("tls"),
             checker_sign: format!("{prefix}checker:sign"),
             checker_locks: under("checker:lock"),
             sets: sets.iter().map(|set| format!("{prefix}{set}")).collect(),
@@ -97,8 +100,8 @@ impl Prefixes {
     /// beginning of another.
     pub(crate) fn followed(&self) -> Vec<&str> {
         let sets = self.sets.iter().map(String::as_str);
-        let mut all: Vec<&str> =
-            [&*self.lists, &*self.options, &*self.dead].into_iter().chain(sets).collect();
+        let own = [&*self.lists, &*self.options, &*self.dead, &*self.certificates];
+        let mut all: Vec<&str> = own.into_iter().chain(sets).collect();
         all.sort_unstable();
         // Sorted, whatever a prefix covers comes right behind it.
         all.dedup_by(|longer, shorter| longer.starts_with(*shorter));
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!((&*prefixes.lists, &*prefixes.dead), ("staging:frontend:", "staging:dead:"));
         assert_eq!(
             prefixes.followed(),
-            ["staging:dead:", "staging:frontend:", "staging:options:", "staging:premium"]
+            ["staging:dead:", "staging:frontend:", "staging:options:", "staging:premium", "staging:tls:"]
         );
         assert_eq!(Prefixes::new("", &[]).options, "options:");
     }
@@ -196,11 +199,14 @@ mod tests {
     #[test]
     fn no_followed_prefix_begins_another() {
         let table: [(&[&str], &[&str]); 5] = [
-            (&["registered", "registered2", "registered"], &["dead:", "frontend:", "options:", "registered"]),
-            (&["de", "dead"], &["de", "frontend:", "options:"]),
-            (&["frontend:a", "options"], &["dead:", "frontend:", "options"]),
-            (&["a", "ab", "abc", "b"], &["a", "b", "dead:", "frontend:", "options:"]),
-            (&["f", "d", "o"], &["d", "f", "o"]),
+            (
+                &["registered", "registered2", "registered"],
+                &["dead:", "frontend:", "options:", "registered", "tls:"],
+            ),
+            (&["de", "dead"], &["de", "frontend:", "options:", "tls:"]),
+            (&["frontend:a", "options"], &["dead:", "frontend:", "options", "tls:"]),
+            (&["a", "ab", "abc", "b"], &["a", "b", "dead:", "frontend:", "options:", "tls:"]),
+            (&["f", "d", "o"], &["d", "f", "o", "tls:"]),
         ];
         for (sets, expected) in table {
             let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();

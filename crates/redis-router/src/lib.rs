@@ -21,6 +21,7 @@ mod announce;
 mod backend;
 mod bell;
 pub mod bounds;
+mod certificates;
 mod change_log;
 mod changes;
 mod checks;
@@ -57,6 +58,7 @@ mod upkeep;
 mod writer;
 
 pub use backend::{Backend, BackendHost, Scheme};
+pub use certificates::Pem;
 pub use checks::{Checks, Finding, Standing};
 pub use dial::{Dialer, Link};
 pub use error::Unavailable;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::announce::Announcements;
 use crate::bounds::STORE_WAIT;
+use crate::certificates::Certificates;
 use crate::error::Unavailable;
 use crate::reads::{Outcome, Reads};
 use crate::store::{Look, Store};
@@ -13,13 +14,15 @@ pub(crate) struct LookUp {
     pub(crate) store: Rc<Store>,
     pub(crate) reads: Rc<Reads>,
     pub(crate) announcements: Rc<Announcements>,
+    pub(crate) certificates: Certificates,
 }
 
 impl LookUp {
     pub(crate) fn new(store: Store) -> LookUp {
         let store = Rc::new(store);
         let reads = Rc::new(Reads::new(store.clone()));
-        LookUp { reads, announcements: Rc::new(Announcements::new(store.clone())), store }
+        let announcements = Rc::new(Announcements::new(store.clone()));
+        LookUp { reads, announcements, certificates: Certificates::new(store.clone()), store }
     }
 
     /// What can be answered without waiting; an ageing answer is read again in the background.

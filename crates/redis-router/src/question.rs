@@ -157,7 +157,8 @@ fn first<T>(
     Ok(found)
 }
 
-fn read_expiry(reply: Value) -> Result<u64, String> {
+/// Milliseconds that a reply to PTTL leaves; `u64::MAX`: no end.
+pub(crate) fn read_expiry(reply: Value) -> Result<u64, String> {
     match reply {
         Value::Int(-1) => Ok(u64::MAX),
         // -2: it expired between the two commands.

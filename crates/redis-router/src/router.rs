@@ -10,6 +10,7 @@ use log::warn;
 
 use crate::backend::Backend;
 use crate::bounds::HOST_BYTES_MAX;
+use crate::certificates::Pem;
 use crate::clock::Clock;
 use crate::deaths::Deaths;
 use crate::dial::Dialer;
@@ -110,6 +111,20 @@ impl Router {
         }
     }
 
+    /// The certificate for `host` (lower-case, no port) that the store holds, of its own or of its parent's wildcard. What is
+    /// known and unchanged is answered at once, the same `Rc` as long as nothing about it changes; else the store is asked,
+    /// at most `STORE_WAIT`. `None`: it holds none, or routes come from a table. May be dropped at any time.
+    ///
+    /// # Errors
+    /// The store gave no answer and nothing is known of `host` from before.
+    pub async fn certificate(&self, host: &str) -> Result<Option<Rc<Pem>>, Unavailable> {
+        match &self.routes {
+            Routes::Redis(_) if host.len() > HOST_BYTES_MAX => Ok(None),
+            Routes::Redis(look_up) => look_up.certificates.find(host).await,
+            Routes::Table(_) => Ok(None),
+        }
+    }
+
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
     /// dead:<frontend> <index>; EXPIRE …; PUBLISH dead …; EXEC`, or only the message while an external checker owns the
     /// sets. Why it died is written beside it ([`crate::Report`]). The same death is announced once in `ANNOUNCE_PAUSE_MS`;
@@ -161,6 +176,7 @@ impl Router {
     pub fn forget(&self) {
         if let Routes::Redis(look_up) = &self.routes {
             look_up.store.forget();
+            look_up.certificates.forget();
         }
     }
 

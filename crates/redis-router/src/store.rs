@@ -28,7 +28,7 @@ use crate::keys::Prefixes;
 use crate::sentinel::First;
 use crate::source::{CacheSettings, Deployment, RedisSettings, Server};
 use crate::table::{Answer, Rows};
-use crate::tracking::{Since, Tracking};
+use crate::tracking::{Since, Stamp, Tracking};
 
 pub(crate) struct Store {
     pub(crate) deployment: Deployment,
@@ -174,6 +174,15 @@ impl Store {
             Since::Reconnect if now_ms < self.up_since_ms.get() + RECHECK_MS => Look::Ageing(answer),
             Since::Reconnect | Since::Push => Look::Stale(answer),
         }
+    }
+
+    /// Whether what was read with `stamp` may be served without being read again.
+    pub(crate) fn is_current(&self, stamp: &Stamp, deadline_ms: u64) -> bool {
+        let now_ms = self.clock.now_ms();
+        let since = self.tracking.since(stamp);
+        let is_rechecked_later = since == Since::Reconnect && now_ms < self.up_since_ms.get() + RECHECK_MS;
+        // While the store is away nothing better is to be had.
+        (now_ms < deadline_ms && (since == Since::Nothing || is_rechecked_later)) || self.in_use().is_none()
     }
 
     /// The last answer for `host`, whatever happened since.
