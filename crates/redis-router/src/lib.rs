@@ -9,6 +9,7 @@
 //!             upkeep -> handshake -> connection -> store           the connection, and what is pushed over it:
 //!                                    store -> tracking, deaths       keys written, deaths announced
 //!             file, keys, frontend, backend, options, message      pure: texts and names
+//!   edit                                                          apart: for commands, synchronous
 //! ```
 //!
 //! Everything is of one core (`Rc`, `Cell`); only `Table` and `Frontend` may cross threads. Nothing waits for the server
@@ -24,6 +25,7 @@ mod complaints;
 mod connection;
 mod deaths;
 mod dial;
+pub mod edit;
 mod error;
 mod file;
 mod freshness;

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use redis::{PushKind, Value, cmd};
+use redis::{Cmd, PushKind, Value, cmd};
 
 use crate::bounds::{PING_INTERVAL, PING_WAIT, SENTINEL_WAIT};
 use crate::connection::{Connection, Dialect, Lost};
@@ -77,7 +77,19 @@ async fn address_of(
     master_name: &str,
 ) -> Result<Server, String> {
     authenticate(connection, &sentinel.login).await.map_err(at_sentinel)?;
-    let reply = one(connection, cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master_name)).await?;
+    read_address(one(connection, &where_is(master_name)).await?, master_name)
+}
+
+/// Asks a sentinel for the master.
+pub(crate) fn where_is(master_name: &str) -> Cmd {
+    cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master_name).take()
+}
+
+/// Reads the reply to [`where_is`].
+///
+/// # Errors
+/// What was answered instead, and what mends it.
+pub(crate) fn read_address(reply: Value, master_name: &str) -> Result<Server, String> {
     match reply {
         Value::Array(parts) => match parts.as_slice() {
             [Value::BulkString(host), Value::BulkString(port)] => {
@@ -99,7 +111,7 @@ fn is_unknown_command(details: Option<&str>) -> bool {
 }
 
 /// Sentinels have logins of their own.
-fn at_sentinel(said: String) -> String {
+pub(crate) fn at_sentinel(said: String) -> String {
     let login = ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| said.starts_with(code));
     if login { format!("{said} (redis.sentinelUsername, redis.sentinelPassword)") } else { said }
 }

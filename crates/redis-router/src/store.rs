@@ -15,7 +15,7 @@ use std::time::Duration;
 use redis::{PushKind, Value};
 
 use crate::bell::Bell;
-use crate::bounds::{NOTIFIED_AGE, POLLED_AGE, RECHECK_MS, WAITERS_MAX};
+use crate::bounds::{RECHECK_MS, WAITERS_MAX};
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
@@ -207,12 +207,7 @@ impl Store {
 
     /// How long a row read in this mode lives; `u64::MAX`: until it is changed.
     fn age_max_ms(&self, mode: &Mode) -> u64 {
-        let age_max = match mode {
-            Mode::Tracking => return u64::MAX,
-            Mode::Keyspace { .. } => self.age_max.unwrap_or(NOTIFIED_AGE).min(NOTIFIED_AGE),
-            Mode::Polling { .. } => self.age_max.unwrap_or(POLLED_AGE),
-        };
-        age_max.as_millis() as u64
+        mode.age_max(self.age_max).map_or(u64::MAX, |age_max| age_max.as_millis() as u64)
     }
 
     /// Where marks are written; `None`: nowhere for now.
