@@ -20,12 +20,10 @@ mod table;
 use std::io;
 use std::time::Duration;
 
-use crate::source::{Endpoint, RedisSettings};
-
 pub use self::failure::Failure;
 pub use self::held::{Held, HeldTable};
 pub use self::plan::{Added, Removed};
-pub use self::session::{Dial, Purpose, Session, Unusable, check_kind};
+pub use self::session::{Dial, Purpose, Session, Unusable, check_kind, servers};
 pub use self::shown::{Freshness, Mark, Server, Shown, ShownBackend, ShownFrontend, ShownOptions};
 pub use self::table::TableText;
 
@@ -155,15 +153,5 @@ impl RouteStore {
             RouteStore::Redis(session) => session.export(take),
             RouteStore::Table(table) => table.export(take),
         }
-    }
-}
-
-/// The servers of `settings` that are asked at a start whether they can be used at all; none where sentinels are.
-pub fn servers(settings: &RedisSettings) -> Vec<Endpoint> {
-    use crate::source::Deployment;
-    match &settings.deployment {
-        Deployment::Single(endpoint) => vec![endpoint.clone()],
-        Deployment::Pair { reads, writes } => vec![reads.clone(), writes.clone()],
-        Deployment::Sentinel(_) => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::routing::{answer, wait_for};
 use crate::support::backend::Backend;
-use crate::support::command::Config;
+use crate::support::command::{Config, edit_at_once};
 use crate::support::mortal::{ask_until_reached, mortal, wait_until_avoided};
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get};
@@ -50,10 +50,14 @@ fn only_what_is_new_is_added() {
     let again = config.routes(&["add", "a.example", "http://h2"]);
     assert!(again.err.contains("nothing was to be done"), "{again:?}");
     assert_eq!(again.done(), "listed already: http://h2\n");
+    redis.command("SET dead:b.example text");
+    config.routes(&["add", "b.example", "h1", "h2"]).done();
+    config.routes(&["remove", "b.example", "h1"]).done();
+    assert_eq!(redis.query::<Vec<String>>("LRANGE frontend:b.example 0 -1"), ["b.example", "h2"]);
     for host in ["*.example", "*", "a.example:81", "[::1]:80", "a.example:12-01-31"] {
         config.routes(&["add", host, "h"]).done();
     }
-    assert_eq!(config.routes(&["list", "--json"]).json().as_array().unwrap().len(), 6);
+    assert_eq!(config.routes(&["list", "--json"]).json().as_array().unwrap().len(), 7);
 }
 
 #[test]
@@ -236,17 +240,7 @@ fn an_identifier_that_looks_like_a_backend_stays() {
 fn editors_at_once_lose_nothing() {
     let redis = Redis::start();
     let config = Config::redis(redis.port);
-    std::thread::scope(|scope| {
-        for editor in 0..4 {
-            let config = &config;
-            scope.spawn(move || {
-                for number in 0..25 {
-                    let url = format!("http://10.0.{editor}.{number}");
-                    config.routes(&["add", "a.example", &url]).done();
-                }
-            });
-        }
-    });
+    edit_at_once(|arguments| config.routes(arguments));
     let mut list: Vec<String> = redis.query("LRANGE frontend:a.example 0 -1");
     assert_eq!((list.remove(0), list.len()), ("a.example".into(), 100));
     list.sort_unstable();

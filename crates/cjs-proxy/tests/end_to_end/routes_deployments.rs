@@ -128,14 +128,14 @@ fn of_a_pair_the_master_is_edited_and_what_the_proxy_reads_is_shown() {
 }
 
 /// A sentinel that watches over a master by the name `main`.
-struct Sentinel {
+pub(super) struct Sentinel {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
     _dir: TempDir,
 }
 
 impl Sentinel {
-    fn over(master: &Redis) -> Self {
+    pub(super) fn over(master: &Redis) -> Self {
         wait::until_some("a port for a sentinel", || Self::try_over(master))
     }
 

@@ -8,8 +8,9 @@ use tempfile::TempDir;
 
 use super::routing::wait_for;
 use crate::support::backend::Backend;
-use crate::support::command::{Ended, routes};
+use crate::support::command::{Config, Ended, edit_at_once, routes};
 use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
 
 /// A folder with a config and its table.
 struct Table(TempDir);
@@ -76,20 +77,16 @@ fn a_running_proxy_follows_the_edits() {
 
 #[test]
 fn the_layout_the_order_and_the_permissions_stay() {
-    let text = "{\n  \"b.example\": [\"b\", \"http://h1\"],\n\n  \"a.example\":[\"a\"],\n  \
+    let text = "{\n  \"b.example\": [\"b\", \"http://h1\"],\n\n  \"a.example\" : [ \"a\" ],\n  \
                 \"options:a.example\": {\"sticky\": \"cookie\", \"httpsRedirect\": true}\n}\n";
     let table = Table::of(text);
     std::fs::set_permissions(table.file(), PermissionsExt::from_mode(0o640)).unwrap();
     table.routes(&["add", "a.example", "http://h2"]).done();
     table.routes(&["add", "c.example", "http://h3"]).done();
     let expected = text
-        .replace("[\"a\"]", "[\"a\",\"http://h2\"]")
-        .replace("true}\n", "true},\n  \"c.example\": [\"c.example\", \"http://h3\"]\n");
-    assert!(
-        table.text() == expected || table.text() == expected.replace("\"a\",", "\"a\", "),
-        "{}",
-        table.text()
-    );
+        .replace("[ \"a\" ]", "[ \"a\", \"http://h2\" ]")
+        .replace("true}\n", "true},\n  \"c.example\": [ \"c.example\", \"http://h3\" ]\n");
+    assert_eq!(table.text(), expected);
     assert_eq!(std::fs::metadata(table.file()).unwrap().permissions().mode() & 0o7777, 0o640);
     let before = (table.text(), std::fs::metadata(table.file()).unwrap().modified().unwrap());
     let nothing = table.routes(&["add", "c.example", "http://h3"]);
@@ -161,17 +158,7 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn editors_at_once_lose_nothing() {
     let table = Table::of("{}\n");
-    std::thread::scope(|scope| {
-        for editor in 0..4 {
-            let table = &table;
-            scope.spawn(move || {
-                for number in 0..25 {
-                    let url = format!("http://10.0.{editor}.{number}");
-                    table.routes(&["add", "a.example", &url]).done();
-                }
-            });
-        }
-    });
+    edit_at_once(|arguments| table.routes(arguments));
     let listed = table.routes(&["list", "--json"]).json();
     assert_eq!((&listed[0]["backends"], &listed[0]["dead"]), (&json!(100), &json!(null)));
     assert_eq!(table.text().lines().count(), 3);
@@ -181,9 +168,9 @@ fn editors_at_once_lose_nothing() {
 fn a_table_moves_into_redis_and_back() {
     let text = "{\n  \"a.example\": [\"a\", \"http://h1\"],\n  \"options:a.example\": {\"httpsRedirect\": \"true\"},\n  \
                 \"b.example\": [\"b\"]\n}\n";
-    let (table, redis) = (Table::of(text), crate::support::redis::Redis::start());
+    let (table, redis) = (Table::of(text), Redis::start());
     let exported = table.routes(&["export"]).done();
-    let config = crate::support::command::Config::redis(redis.port);
+    let config = Config::redis(redis.port);
     config.routes_reading(&["import", "-"], &exported).done();
     assert_eq!(config.routes(&["export"]).done(), text);
     let other = Table::of("{}");

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::routes_deployments::Sentinel;
 use super::routing::wait_for;
 use crate::support::backend::Backend;
 use crate::support::proxy::Proxy;
@@ -25,6 +26,14 @@ fn a_node_of_a_cluster_is_refused_at_the_start() {
     let as_master = json!({ "port": alone.port, "masterHost": "127.0.0.1", "masterPort": cluster.port,
         "masterPassword": "s3cret" });
     assert_eq!(refused(json!({ "redis": as_master })), said);
+}
+
+#[test]
+fn a_sentinel_in_the_place_of_a_server_is_refused_at_the_start() {
+    let redis = Redis::start();
+    let sentinel = Sentinel::over(&redis);
+    let said = refused(json!({ "redis": { "port": sentinel.port } }));
+    assert!(said.contains("it is a sentinel, which holds no routes: name it in redis.sentinels"), "{said}");
 }
 
 #[test]

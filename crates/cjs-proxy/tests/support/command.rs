@@ -82,3 +82,18 @@ impl Ended {
         self.err
     }
 }
+
+/// Four editors add 25 backends each to `a.example` at the same time.
+pub(crate) fn edit_at_once(routes: impl Fn(&[&str]) -> Ended + Sync) {
+    let edit = |editor: usize| {
+        for number in 0..25 {
+            routes(&["add", "a.example", &format!("http://10.0.{editor}.{number}")]).done();
+        }
+    };
+    std::thread::scope(|scope| {
+        for editor in 0..4 {
+            let edit = &edit;
+            scope.spawn(move || edit(editor));
+        }
+    });
+}

@@ -186,6 +186,8 @@ fn value_end(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{ProptestConfig, any, proptest};
+
     use super::{Document, Value};
 
     fn list(elements: &[&str]) -> Vec<String> {
@@ -232,7 +234,8 @@ mod tests {
     fn a_member_is_replaced_or_taken_out_and_the_rest_stays() {
         let text =
             "{ \"a\" :[ \"x,\\\"]}\" ] ,\n\n \"b\": {\"c\": [1, {\"d\": \"}\"}]},\"e\":[\n \"i\" ]\n\n}\n";
-        let cases: [(&dyn Fn(&mut Document), &str); 5] = [
+        type Change = &'static dyn Fn(&mut Document);
+        let cases: [(Change, &str); 5] = [
             (
                 &|document| document.set_list(0, &list(&["i", "u"])),
                 "{ \"a\" :[ \"i\", \"u\" ] ,\n\n \"b\": {\"c\": [1, {\"d\": \"}\"}]},\"e\":[\n \"i\" ]\n\n}\n",
@@ -262,6 +265,29 @@ mod tests {
         ];
         for (change, expected) in cases {
             assert_eq!(changed(text, change), expected);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+        #[test]
+        fn any_object_keeps_its_bytes_and_takes_changes(
+            members in proptest::collection::vec((".{0,8}", proptest::collection::vec(".{0,8}", 0..4)), 0..5),
+            pretty in any::<bool>(),
+            deleted in 0_usize..5,
+        ) {
+            let object: serde_json::Map<_, _> =
+                members.into_iter().map(|(key, list)| (key, serde_json::Value::from(list))).collect();
+            let (count, whole) = (object.len(), serde_json::Value::from(object));
+            let text = if pretty { format!("{whole:#}\n") } else { whole.to_string() };
+            let text = changed(&text, |document| {
+                (0..count).filter(|place| *place == deleted).for_each(|place| document.delete(place));
+                document.append("\"a longer key\"".into(), Value::List(&list(&["i"])));
+            });
+            let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let kept = count - usize::from(deleted < count);
+            assert_eq!(read.as_object().unwrap().len(), kept + 1, "{text}");
         }
     }
 }

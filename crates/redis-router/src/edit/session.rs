@@ -23,6 +23,9 @@ use super::failure::Failure;
 /// server's name.
 pub type Dial<'a> = dyn Fn(&Endpoint) -> Result<Box<dyn ConnectionLike>, String> + 'a;
 
+/// Says, given the replies to what was read, which commands a change takes and what it comes to.
+type Decide<'a, T> = dyn Fn(&Session, Vec<Value>) -> Result<(Vec<Cmd>, T), Failure> + 'a;
+
 /// What a server of a deployment is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -115,12 +118,7 @@ impl Session {
     ///
     /// # Errors
     /// What `decide` said, or the keys could not be read or written.
-    fn change<T>(
-        &mut self,
-        keys: &[&str],
-        reads: &[Cmd],
-        decide: &dyn Fn(&Session, Vec<Value>) -> Result<(Vec<Cmd>, T), Failure>,
-    ) -> Result<T, Failure> {
+    fn change<T>(&mut self, keys: &[&str], reads: &[Cmd], decide: &Decide<'_, T>) -> Result<T, Failure> {
         for _ in 0..EDIT_TRIES_MAX {
             let looks: Vec<Cmd> =
                 std::iter::once(cmd("WATCH").arg(keys).take()).chain(reads.iter().cloned()).collect();
@@ -153,19 +151,30 @@ impl Session {
 
     /// Reads the replies to a whole transaction.
     fn read_transaction(&self, replies: &[Value], key: &str) -> Result<bool, Failure> {
-        let refused = |reply: &Value| match reply {
-            Value::ServerError(error) => Some(self.refused(error, key)),
-            _ => None,
-        };
         // The first error tells more than the EXECABORT that it leads to.
-        if let Some(failure) = replies.iter().find_map(refused) {
-            return Err(failure);
+        if let Some(error) = replies.iter().find_map(error_of) {
+            return Err(self.refused(error, key));
         }
-        match replies.last() {
-            Some(Value::Nil) => Ok(false),
-            Some(Value::Array(done)) => done.iter().find_map(refused).map_or(Ok(true), Err),
-            _ => Err(self.failure("EXEC was answered with no list".into())),
+        let Some(Value::Array(done)) = replies.last() else {
+            let refused = matches!(replies.last(), Some(Value::Nil));
+            return if refused {
+                Ok(false)
+            } else {
+                Err(self.failure("EXEC was answered with no list".into()))
+            };
+        };
+        // The list has been read before: what is of another type are marks, and such a key holds none.
+        match done.iter().filter_map(error_of).find(|error| error.code() != "WRONGTYPE") {
+            Some(error) => Err(self.refused(error, key)),
+            None => Ok(true),
         }
+    }
+}
+
+fn error_of(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        _ => None,
     }
 }
 
@@ -190,6 +199,15 @@ impl From<Unusable> for String {
         match unusable {
             Unusable::Kind(problem) | Unusable::Refused(problem) => problem,
         }
+    }
+}
+
+/// The servers of `settings` that [`check_kind`] can be asked about at a start; none where sentinels name them.
+pub fn servers(settings: &RedisSettings) -> Vec<Endpoint> {
+    match &settings.deployment {
+        Deployment::Single(endpoint) => vec![endpoint.clone()],
+        Deployment::Pair { reads, writes } => vec![reads.clone(), writes.clone()],
+        Deployment::Sentinel(_) => Vec::new(),
     }
 }
 
@@ -276,4 +294,80 @@ fn ask(connection: &mut dyn ConnectionLike, pipeline: &Pipeline) -> Result<Vec<V
 fn pairs(parts: Vec<Value>) -> Vec<(Value, Value)> {
     let mut parts = parts.into_iter();
     std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Cmd, ConnectionLike, RedisResult, Value, cmd, parse_redis_value};
+
+    use super::{Purpose, Session};
+    use crate::edit::Failure;
+    use crate::source::{Deployment, Endpoint, RedisSettings, Server};
+
+    /// Says the same on everything, and that it is a master.
+    struct Says(&'static str);
+
+    impl ConnectionLike for Says {
+        fn req_packed_command(&mut self, _: &[u8]) -> RedisResult<Value> {
+            parse_redis_value(self.0.as_bytes())
+        }
+
+        fn req_packed_commands(&mut self, _: &[u8], _: usize, count: usize) -> RedisResult<Vec<Value>> {
+            (0..count).map(|_| self.req_packed_command(b"")).collect()
+        }
+
+        fn get_db(&self) -> i64 {
+            0
+        }
+
+        fn check_connection(&mut self) -> bool {
+            true
+        }
+
+        fn is_open(&self) -> bool {
+            true
+        }
+    }
+
+    fn session(says: &'static str) -> Result<Session, Failure> {
+        let endpoint = Endpoint::plain(Server::Tcp("10.0.0.1".into(), 6379));
+        let deployment = Deployment::Single(endpoint);
+        let settings = RedisSettings { deployment, prefix: "p:".into(), sets: Vec::new() };
+        Session::open(&settings, Purpose::Write, &|_| Ok(Box::new(Says(says))))
+    }
+
+    fn change(says: &'static str) -> Result<(), Failure> {
+        let decide = |_: &Session, _: Vec<Value>| Ok((vec![cmd("RPUSH").arg("k").arg("v").take()], ()));
+        session(says)?.change(&["k"], &[] as &[Cmd], &decide)
+    }
+
+    #[test]
+    fn an_edit_is_not_tried_for_ever() {
+        let said = change("$-1\r\n").unwrap_err();
+        assert!(matches!(&said, Failure::Contended { key } if key == "k"), "{said}");
+        assert!(said.to_string().contains("each of the 100 times"), "{said}");
+    }
+
+    #[test]
+    fn what_the_server_says_is_told_with_the_mend() {
+        for (says, told) in [
+            ("-LOADING wait\r\n", "redis 10.0.0.1:6379: LOADING wait; routes are read once"),
+            ("-NOAUTH no\r\n", "set redis.password"),
+            ("-NOPERM no\r\n", "redis 10.0.0.1:6379: "),
+            ("+OK\r\n", "EXEC was answered with no list"),
+        ] {
+            let said = change(says).unwrap_err().to_string();
+            assert!(said.contains(told), "{says}: {said}");
+        }
+        let session = session("+OK\r\n").unwrap();
+        for (says, told) in [
+            ("-READONLY You can't write\r\n", "it is a replica and takes no routes"),
+            ("-NOPERM no\r\n", "allow it: ACL SETUSER default ~p:* +@read"),
+            ("-WRONGTYPE no\r\n", "key \"k\" holds no list"),
+        ] {
+            let replies = [parse_redis_value(says.as_bytes()).unwrap(), Value::Nil];
+            let said = session.read_transaction(&replies, "k").unwrap_err().to_string();
+            assert!(said.contains(told), "{says}: {said}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::edit::failure::Failure;
 use crate::edit::plan::{self, Added, Removed};
 use crate::question::bytes_of;
 
+use super::walk::Fields;
 use super::{Session, pairs};
 
 /// The keys of one host.
@@ -23,7 +24,7 @@ pub(super) struct HostKeys {
 struct Marks {
     members: Vec<Vec<u8>>,
     set_left_ms: Option<u64>,
-    reports: Vec<(Vec<u8>, Vec<u8>)>,
+    reports: Fields,
     reports_left_ms: Option<u64>,
 }
 
@@ -158,7 +159,7 @@ impl Marks {
             None => Some(text.clone()),
         };
         let members: Vec<Vec<u8>> = self.members.iter().filter_map(moved).collect();
-        let reports: Vec<(Vec<u8>, Vec<u8>)> =
+        let reports: Fields =
             self.reports.iter().filter_map(|(field, report)| Some((moved(field)?, report.clone()))).collect();
         let mut commands = Vec::new();
         if !self.members.is_empty() {

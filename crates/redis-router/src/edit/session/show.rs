@@ -19,7 +19,7 @@ use crate::report::Report;
 use crate::signs::{self, Allowed, Role};
 
 use super::Session;
-use super::walk::error_in;
+use super::walk::{Fields, error_in};
 
 impl Session {
     pub(crate) fn show(&mut self, host: &str, age_max: Option<Duration>) -> Result<Shown, Failure> {
@@ -72,7 +72,7 @@ impl Session {
         question: &Question,
         found: &Found,
         name: &str,
-    ) -> Result<(Sets, Reports), Failure> {
+    ) -> Result<(Sets, Fields), Failure> {
         let (dead, died) =
             (format!("{}{name}", self.prefixes.dead), format!("{}{name}", self.prefixes.reports));
         let mut pipeline = Pipeline::default();
@@ -141,10 +141,9 @@ impl Session {
 }
 
 type Sets = Vec<(String, Members)>;
-type Reports = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What holds the backend at `index` dead.
-fn mark(sets: &Sets, reports: &Reports, index: usize, url: &str) -> Option<Mark> {
+fn mark(sets: &Sets, reports: &Fields, index: usize, url: &str) -> Option<Mark> {
     let holding: Vec<&(String, Members)> =
         sets.iter().filter(|(_, members)| members.indexes.binary_search(&index).is_ok()).collect();
     let last_ms = holding.iter().map(|(_, members)| members.lives_ms).max()?;

@@ -15,6 +15,9 @@ use crate::question::{bytes_of, members_of};
 
 use super::{Session, pairs};
 
+/// Fields and values of a hash.
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 impl Session {
     /// What stands behind `prefix` in the keys that begin so, sorted.
     pub(super) fn scan(&mut self, prefix: &str) -> Result<Vec<Vec<u8>>, Failure> {
@@ -83,25 +86,34 @@ impl Session {
         let hosts: Vec<String> = hosts.into_iter().collect();
         for batch in hosts.chunks(EDIT_BATCH) {
             for (host, (list, hash)) in batch.iter().zip(self.read_batch(batch)?) {
-                let (list_key, options_key) = (format!("{lists}{host}"), format!("{options}{host}"));
-                let mut held = Held::default();
-                match self.read_list(Some(list), &list_key)? {
-                    Some(list) => held.list = list,
-                    None => take(Told::Note(no_list(&list_key))).map_err(Failure::Output)?,
-                }
-                match self.read_hash(hash, &options_key)? {
-                    Some(hash) => held.options = hash.into_iter().collect(),
-                    None => {
-                        let note = format!("key {options_key:?} holds no hash and counts as absent");
-                        take(Told::Note(note)).map_err(Failure::Output)?;
-                    }
-                }
-                if held != Held::default() {
-                    take(Told::Entry((host.clone(), held))).map_err(Failure::Output)?;
-                }
+                let mut notes = Vec::new();
+                let held = self.held(host, (list, hash), &mut notes)?;
+                let entry = (held != Held::default()).then(|| Told::Entry((host.clone(), held)));
+                let mut told = notes.into_iter().map(Told::Note).chain(entry);
+                told.try_for_each(&mut *take).map_err(Failure::Output)?;
             }
         }
         Ok(())
+    }
+
+    /// What the replies of a host say; what is of another type counts as absent, and of that a note is made.
+    fn held(
+        &self,
+        host: &str,
+        (list, hash): (Value, Value),
+        notes: &mut Vec<String>,
+    ) -> Result<Held, Failure> {
+        let keys = self.keys_of(host);
+        let mut held = Held::default();
+        match self.read_list(Some(list), &keys.list)? {
+            Some(list) => held.list = list,
+            None => notes.push(no_list(&keys.list)),
+        }
+        match self.read_hash(hash, &keys.options)? {
+            Some(hash) => held.options = hash.into_iter().collect(),
+            None => notes.push(format!("key {:?} holds no hash and counts as absent", keys.options)),
+        }
+        Ok(held)
     }
 
     /// The replies about list and options of each host.
@@ -125,11 +137,7 @@ impl Session {
     }
 
     /// The fields and values that HGETALL answered; `None`: there is something else.
-    pub(super) fn read_hash(
-        &self,
-        reply: Value,
-        key: &str,
-    ) -> Result<Option<Vec<(Vec<u8>, Vec<u8>)>>, Failure> {
+    pub(super) fn read_hash(&self, reply: Value, key: &str) -> Result<Option<Fields>, Failure> {
         let fields = match reply {
             Value::Array(parts) => pairs(parts),
             Value::Map(fields) => fields,
