@@ -23,7 +23,12 @@ demo:
 bench *ARGS: bench-tools release
     benches/run.py {{ ARGS }}
 
-# Measures memory: under load, over large bodies, for idle connections.
+# Times a warm look-up of a route, and fails where one allocates. NAME: only those whose name holds it.
+bench-look-up *NAME:
+    .ci/packages redis-server
+    cargo bench --locked --package redis-router --bench look_up -- {{ NAME }}
+
+# Measures memory: under load, over large bodies, for idle connections and cached routes.
 bench-memory *ARGS: bench-tools release
     benches/memory.py {{ ARGS }}
 
@@ -32,6 +37,11 @@ soak MINUTES="20" *ARGS:
     .ci/packages redis-server
     cargo build --profile quick --locked --package cjs-proxy
     benches/soak.py {{ MINUTES }} {{ ARGS }}
+
+# Runs one check of benches/acceptance: dead_backends, unknown_hosts, sentinel.
+acceptance NAME *ARGS: release
+    .ci/packages wrk redis-server
+    benches/acceptance/{{ NAME }}.py {{ ARGS }}
 
 # Runs one fuzz target for a bounded time; installs cargo-fuzz when it is missing.
 fuzz TARGET SECONDS:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import load, machine, memory, options, rounds
+from bench import cached, load, machine, memory, options, rounds
 from bench.process import StartFailed
 
 # What the client and the proxy need beside the idle connections.
@@ -26,6 +26,7 @@ def main() -> int:
     except (StartFailed, load.WrongAnswer) as failure:
         sys.exit(f"benches/memory.py: {failure}")
     print(memory.text(results))
+    print(cached.text(results))
     options.write(results, chosen.json)
     lost = [name for name, found in results["proxies"].items() if found["idle_connections"] != chosen.connections]
     for name in lost:
@@ -44,13 +45,16 @@ def measure(chosen: argparse.Namespace, builds: dict[str, Path], names: list[str
     plan = memory.Plan(chosen.seconds, chosen.connections)
     results = options.document("memory", builds)
     results["options"] = {"seconds": plan.seconds, "connections": plan.connections}
-    results["proxies"] = {}
+    results["proxies"], results["routes"] = {}, {}
     with tempfile.TemporaryDirectory(prefix="cjs-proxy-bench-") as temporary:
         directory = Path(temporary)
         with rounds.Bench(machine.Cores.choose(), directory, builds) as bench:
             for name in names:
                 print(f"memory: {name}", file=sys.stderr)
                 results["proxies"][name] = memory.run(bench, name, plan, directory / name)
+            for name in builds:
+                print(f"cached routes: {name}", file=sys.stderr)
+                results["routes"][name] = cached.run(bench, name, directory / f"{name}-routes")
     return results
 
 

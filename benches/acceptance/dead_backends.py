@@ -50,7 +50,7 @@ class Scene:
             ends.enter_context(self.redis)
             self.redis.route(SITE, [backend.url for backend in self.backends])
             for name in ("first", "second"):
-                proxy = Proxy.start(name, self._binary, self.redis.port, TTL, self._directory)
+                proxy = Proxy.start(name, self._binary, {"port": self.redis.port}, self._directory, deadBackendTTL=TTL)
                 ends.callback(proxy.process.stop)
                 self.proxies.append(proxy)
             self._ends = ends.pop_all()

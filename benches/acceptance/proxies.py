@@ -20,10 +20,11 @@ class Proxy:
     port: int
 
     @classmethod
-    def start(cls, name: str, binary: Path, redis: int, ttl: int, directory: Path) -> "Proxy":
+    def start(cls, name: str, binary: Path, redis: dict, directory: Path, **server) -> "Proxy":
+        """Starts it with these settings of `redis` and, beside its own, of `server`."""
         config = directory / f"{name}.json"
-        server = {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None, "deadBackendTTL": ttl}
-        config.write_text(json.dumps({"server": server, "redis": {"port": redis}}), encoding="utf-8")
+        server |= {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None}
+        config.write_text(json.dumps({"server": server, "redis": redis}), encoding="utf-8")
         process = Process(name, [str(binary), "run", "-c", str(config)], None, directory)
         port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
         process.wait_for_line(rf"serving on {CORES} cores")

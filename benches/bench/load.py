@@ -77,8 +77,8 @@ def _children_seconds() -> float:
 def check(scenario: Scenario, name: str, port: int, backend: int) -> None:
     """Sends one request of the scenario through the proxy and compares the answer with the backend's own."""
     hosts = [scenarios.PLAIN_HOST]
-    if scenario.many_hosts:
-        hosts = [scenarios.vhosts()[0], scenarios.vhosts()[-1]]
+    if scenario.hosts:
+        hosts = [scenario.hosts.names[0], scenario.hosts.names[-1]]
         status, _ = _ask(scenario, port, "unknown.bench")
         if status == 200:
             raise WrongAnswer(f"{name}: {scenario.name}: a host that has no route was answered 200")

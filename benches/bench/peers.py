@@ -21,8 +21,8 @@ class Peer:
     plain: int
     vhosts: int
 
-    def port(self, many_hosts: bool) -> int:
-        return self.vhosts if many_hosts else self.plain
+    def port(self, hosts: scenarios.Hosts | None) -> int:
+        return self.vhosts if hosts else self.plain
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Site:
     directory: Path
     backend: int
     redis: int | None
+    cache: int | None = None
+    """Routes that cjs-proxy keeps; otherwise as many as it does by itself."""
 
 
 def start_backend(core: int, directory: Path) -> tuple[Process, int]:
@@ -62,7 +64,7 @@ def start(name: str, binary: Path | None, site: Site) -> Peer:
 
 def _start_nginx(site: Site) -> Peer:
     plain, vhosts = free_ports(2)
-    names = "".join(f"server_name {host};\n" for host in scenarios.vhosts())
+    names = "".join(f"server_name {host};\n" for host in scenarios.VHOSTS.names)
     (site.directory / "nginx-names.conf").write_text(names, encoding="ascii")
     config = _fill(
         "nginx.conf", site.directory / "nginx.conf", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
@@ -73,7 +75,7 @@ def _start_nginx(site: Site) -> Peer:
 
 def _start_haproxy(site: Site) -> Peer:
     plain, vhosts = free_ports(2)
-    names = "".join(f"{host} backend\n" for host in scenarios.vhosts())
+    names = "".join(f"{host} backend\n" for host in scenarios.VHOSTS.names)
     (site.directory / "haproxy-names.map").write_text(names, encoding="ascii")
     config = _fill(
         "haproxy.cfg", site.directory / "haproxy.cfg", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
@@ -94,6 +96,8 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
         },
         "redis": {"host": "127.0.0.1", "port": site.redis},
     }
+    if site.cache:
+        settings["server"]["lruCache"] = {"size": site.cache}
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     process = Process(name, [str(binary), "run", "-c", str(config)], site.core, site.directory)
     try:

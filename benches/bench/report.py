@@ -3,6 +3,7 @@
 from statistics import median
 
 FIGURES = ("cpu_us", "requests_per_second", "p50_ms", "p99_ms", "peak_rss_mb")
+STORE_FIGURES = ("changes_per_second", "reads_per_second")
 RATIOS = ("cpu_us", "requests_per_second", "p99_ms")
 # Past these the figures of a scenario are marked: the ratios still hold, the absolute ones less so.
 BUSY_SHARE = 0.10
@@ -33,8 +34,12 @@ def _figures(rounds: list[dict]) -> dict:
             errors[kind] = errors.get(kind, 0) + count
     figures = {figure: median(turn[figure] for turn in rounds) for figure in FIGURES}
     figures["peak_rss_mb"] = max(turn["peak_rss_mb"] for turn in rounds)
+    for figure in STORE_FIGURES:
+        if figure in rounds[0]:
+            figures[figure] = median(turn[figure] for turn in rounds)
     if "of_reference" in rounds[0]:
-        figures["of_reference"] = median(turn["of_reference"] for turn in rounds)
+        shares = [turn["of_reference"] for turn in rounds]
+        figures["of_reference"] = {"median": median(shares), "low": min(shares), "high": max(shares)}
     return figures | {"spread": _spread(rounds), "errors": errors, "rounds": rounds}
 
 
@@ -128,7 +133,16 @@ def _comparisons(scenario: dict) -> list[str]:
         )
     for name, figures in scenario["proxies"].items():
         if "of_reference" in figures:
-            lines.append(f"{name}: CPU per request {figures['of_reference']:.2f} of its own {scenario['reference']}")
+            share = figures["of_reference"]
+            lines.append(
+                f"{name}: CPU per request {share['median']:.2f} ({share['low']:.2f} to {share['high']:.2f}) "
+                f"of its own {scenario['reference']}"
+            )
+        if "reads_per_second" in figures:
+            lines.append(
+                f"{name}: {figures['changes_per_second']:.0f} routes changed a second, "
+                f"{figures['reads_per_second']:.0f} hosts read from Redis a second"
+            )
     return lines
 
 

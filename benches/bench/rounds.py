@@ -1,12 +1,17 @@
 """Interleaved rounds: in each one every proxy is started and takes its turn under load, in an order drawn anew."""
 
+import contextlib
 import random
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable, Iterator
 
 from . import load, measure, peers, scenarios, store
+from .asking import Asker
+from .changes import Changes
 from .machine import Cores, Ticks, disturbance
 from .peers import Peer, Site
 from .process import Process
@@ -30,7 +35,7 @@ class Bench:
         self.cores = cores
         self._directory = directory
         self._builds = builds
-        self._helpers: list[Process] = []
+        self._helpers: list[Process | Changes] = []
 
     def __enter__(self) -> "Bench":
         try:
@@ -47,21 +52,44 @@ class Bench:
     def _start_helpers(self) -> None:
         backend, self.backend_port = peers.start_backend(self.cores.others, self._directory)
         self._helpers.append(backend)
-        self._redis_port = None
+        self.redis_port, self._routed_to = None, None
         if self._builds:
-            redis, self._redis_port = store.start(self.cores.others, self._directory)
+            redis, self.redis_port = store.start(self.cores.others, self._directory)
             self._helpers.append(redis)
-            store.load_routes(self._redis_port, self.backend_port)
 
-    def start(self, name: str, directory: Path, backend: int | None = None) -> Peer:
+    def start(self, name: str, directory: Path, backend: int | None = None, cache: int | None = None) -> Peer:
         """Starts a proxy with its files in the directory, in front of the backend or of another port."""
-        if backend and self._redis_port:
-            store.load_routes(self._redis_port, backend)
-        site = Site(self.cores.proxy, directory, backend or self.backend_port, self._redis_port)
+        backend = backend or self.backend_port
+        if self.redis_port and backend != self._routed_to:
+            store.load_routes(self.redis_port, backend)
+            self._routed_to = backend
+        site = Site(self.cores.proxy, directory, backend, self.redis_port, cache)
         return peers.start(name, self._builds.get(name), site)
 
+    def contenders(self, scenario: Scenario, names: list[str]) -> list[str]:
+        """Those of the proxies that the scenario is for."""
+        return [name for name in names if name in self._builds or not scenario.live_routes]
+
+    @contextlib.contextmanager
+    def changing(self, scenario: Scenario) -> Iterator[Callable[[], dict[str, int]]]:
+        """Meanwhile routes are changed as the scenario has it. Gives what counts changes and reads so far."""
+        if not scenario.live_routes:
+            yield dict
+            return
+        with contextlib.ExitStack() as ends:
+            changes = None
+            if scenario.changes_per_second:
+                site = (self.redis_port, self.backend_port, scenario.hosts)
+                changes = ends.enter_context(Changes(*site, scenario.changes_per_second, self.cores.others))
+                self._helpers.append(changes)
+                ends.callback(self._helpers.remove, changes)
+            yield lambda: {
+                "changes_per_second": changes.done if changes else 0,
+                "reads_per_second": store.reads(self.redis_port),
+            }
+
     def helper_seconds(self) -> float:
-        return sum(measure.cpu_seconds(process.pid) for process in self._helpers)
+        return sum(measure.cpu_seconds(helper.pid) for helper in self._helpers)
 
 
 def run(bench: Bench, scenario: Scenario, names: list[str], plan: Plan, directory: Path) -> dict:
@@ -88,7 +116,7 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
         for name in order:
             running.append(bench.start(name, directory))
         for peer in running:
-            load.check(scenario, peer.name, peer.port(scenario.many_hosts), bench.backend_port)
+            load.check(scenario, peer.name, peer.port(scenario.hosts), bench.backend_port)
         return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
     finally:
         for peer in running:
@@ -97,6 +125,9 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
 
 
 def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
+    if scenario.live_routes:
+        with Asker(peer.port(scenario.hosts), scenario.path) as asker:
+            asker.ask(scenario.hosts.names)
     turn = _measured(bench, scenario, peer, plan)
     if scenario.reference:
         reference = _measured(bench, scenarios.ALL[scenario.reference], peer, plan)
@@ -105,14 +136,18 @@ def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
 
 
 def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
-    port = peer.port(scenario.many_hosts)
-    load.run(scenario, port, plan.warm_up, bench.cores.others)
-    pid = peer.process.pid
-    measure.reset_peak(pid)
-    ticks, cpu, helpers = Ticks.read(), measure.cpu_seconds(pid), bench.helper_seconds()
-    outcome = load.run(scenario, port, plan.seconds, bench.cores.others)
-    cpu = measure.cpu_seconds(pid) - cpu
-    own = cpu + bench.helper_seconds() - helpers + outcome.wrk_cpu_seconds
+    port, pid = peer.port(scenario.hosts), peer.process.pid
+    with bench.changing(scenario) as store_figures:
+        load.run(scenario, port, plan.warm_up, bench.cores.others)
+        measure.reset_peak(pid)
+        before, began = store_figures(), time.monotonic()
+        ticks, cpu, helpers = Ticks.read(), measure.cpu_seconds(pid), bench.helper_seconds()
+        outcome = load.run(scenario, port, plan.seconds, bench.cores.others)
+        cpu = measure.cpu_seconds(pid) - cpu
+        own = cpu + bench.helper_seconds() - helpers + outcome.wrk_cpu_seconds
+        # Longer than the load itself, by what wrk takes to draw its order.
+        seconds = time.monotonic() - began
+        rates = {what: (count - before[what]) / seconds for what, count in store_figures().items()}
     if not peer.process.alive:
         raise RuntimeError(f"{peer.name} ended under load:\n{peer.process.tail()}")
     return {
@@ -123,6 +158,7 @@ def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
         "peak_rss_mb": measure.peak_bytes(pid) / 2**20,
         "requests": outcome.requests,
         "errors": outcome.errors,
+        **rates,
         **disturbance(ticks, Ticks.read(), own),
     }
 

@@ -1,14 +1,29 @@
 """The scenarios: what is sent, by how many clients, and what must come back."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 PLAIN_HOST = "small.bench"
-VHOST_FORMAT = "host%05d.bench"
-VHOST_COUNT = 10_000
 
 KILOBYTE = "k" * 1024
 POSTED = "posted\n"
 MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Virtual hosts: a printf format of their names, and how many there are."""
+
+    format: str
+    count: int
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [self.format % number for number in range(self.count)]
+
+
+VHOSTS = Hosts("host%05d.bench", 10_000)
+ZIPF = Hosts("zipf%06d.bench", 100_000)
 
 
 @dataclass(frozen=True)
@@ -24,7 +39,11 @@ class Scenario:
     arguments: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     body_bytes: int = 0
-    many_hosts: bool = False
+    hosts: Hosts | None = None
+    """Those that are asked for; otherwise `PLAIN_HOST` alone."""
+    live_routes: bool = False
+    """About routes in a store: for builds of cjs-proxy alone, which have asked for every host beforehand."""
+    changes_per_second: int = 0
     reference: str | None = None
 
 
@@ -39,12 +58,35 @@ ALL = {
         ),
         Scenario(
             name="vhosts",
-            about=f"as small, over {VHOST_COUNT:,} virtual hosts in turn",
+            about=f"as small, over {VHOSTS.count:,} virtual hosts in turn",
             path="/1k",
             answer_bytes=len(KILOBYTE),
             script="vhosts.lua",
-            arguments=(VHOST_FORMAT, str(VHOST_COUNT)),
-            many_hosts=True,
+            arguments=(VHOSTS.format, str(VHOSTS.count)),
+            hosts=VHOSTS,
+            reference="small",
+        ),
+        Scenario(
+            name="zipf",
+            about=f"as small, over {ZIPF.count:,} virtual hosts in Zipf order",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            script="zipf.lua",
+            arguments=(ZIPF.format, str(ZIPF.count)),
+            hosts=ZIPF,
+            live_routes=True,
+            reference="small",
+        ),
+        Scenario(
+            name="zipf-changes",
+            about="as zipf, while 1,000 routes a second are changed",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            script="zipf.lua",
+            arguments=(ZIPF.format, str(ZIPF.count)),
+            hosts=ZIPF,
+            live_routes=True,
+            changes_per_second=1_000,
             reference="small",
         ),
         Scenario(
@@ -72,7 +114,3 @@ ALL = {
         ),
     )
 }
-
-
-def vhosts() -> list[str]:
-    return [VHOST_FORMAT % number for number in range(VHOST_COUNT)]

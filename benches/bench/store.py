@@ -1,5 +1,6 @@
-"""A redis-server of the benchmark's own, and the routes in it."""
+"""A redis-server of the benchmark's own, the routes in it, and how often they are read."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -18,14 +19,14 @@ def start(core: int, directory: Path) -> tuple[Process, int]:
 
 
 def load_routes(port: int, backend_port: int) -> None:
-    """Routes the plain host and every virtual host to the backend."""
+    """Routes the plain host and all virtual hosts to the backend."""
     url = f"http://127.0.0.1:{backend_port}"
-    hosts = [scenarios.PLAIN_HOST, *scenarios.vhosts()]
+    hosts = [scenarios.PLAIN_HOST, *scenarios.VHOSTS.names, *scenarios.ZIPF.names]
     commands = [("FLUSHALL",)] + [
         ("RPUSH", f"frontend:{host}", host.split(".")[0], url) for host in hosts
     ]
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(b"".join(_encode(command) for command in commands))
+        connection.sendall(b"".join(encode(command) for command in commands))
         replies = connection.makefile("rb")
         for command in commands:
             reply = replies.readline()
@@ -33,7 +34,17 @@ def load_routes(port: int, backend_port: int) -> None:
                 raise RuntimeError(f"Redis answered {command} with {reply!r}")
 
 
-def _encode(command: tuple[str, ...]) -> bytes:
+def reads(port: int) -> int:
+    """Reads of a host's route so far: each asks for the host's dead set, and none of the hosts here has another."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, connection.makefile("rb") as replies:
+        connection.sendall(encode(("INFO", "commandstats")))
+        said = replies.read(int(replies.readline()[1:]))
+    found = re.search(rb"cmdstat_smembers:calls=(\d+)", said)
+    return int(found[1]) if found else 0
+
+
+def encode(command: tuple[str, ...]) -> bytes:
+    """The command as it goes over the wire."""
     parts = [f"*{len(command)}\r\n"]
     parts += [f"${len(part)}\r\n{part}\r\n" for part in command]
     return "".join(parts).encode()

@@ -6,6 +6,7 @@ mod assemble;
 mod differences;
 mod effective;
 mod file;
+mod health_check;
 mod identity;
 mod json;
 mod kind;

@@ -12,6 +12,17 @@ pub(crate) const UPSTREAM_HEAD_BYTES: usize = 8 * 1024;
 /// One read or write of a body. 64 KB cost a third less CPU per megabyte than 16 KB, 128 KB a fifth less than 64 KB,
 /// 256 KB no less than 128 KB.
 pub(crate) const BULK_BYTES: usize = 128 * 1024;
+/// The least that a connection with TLS receives at a time: a whole record.
+pub(crate) const TLS_READ_BYTES: usize = 17 * 1024;
+/// What TLS adds at most to as many records as fill a bulk buffer, and to an answer to new keys before them.
+pub(crate) const RECORDS_OVERHEAD_BYTES: usize = 512;
+/// One receive while hands are shaken: a server's messages with its certificates most often fit.
+pub(crate) const HANDSHAKE_BYTES: usize = 8 * 1024;
+/// One read from the route store over TLS: a record, as its answers are short.
+pub(crate) const STORE_READ_BYTES: usize = 16 * 1024;
+/// Receives that find out whether a resting connection with TLS has got nothing but tickets and keys. One with more of
+/// them is closed.
+pub(crate) const QUIET_LOOKS: u32 = 4;
 /// Bulk buffers a core keeps for reuse; more are freed.
 pub(crate) const BULK_BUFFERS_KEPT: usize = 32;
 /// Room before a bulk buffer's payload for the size line of a chunk: eight hex digits and CRLF.
@@ -55,6 +66,18 @@ pub(crate) const RESOLVE_QUEUE: usize = 1024;
 pub(crate) const RESOLVER_THREADS: usize = 4;
 /// Age at which a resolved name is asked for again.
 pub(crate) const RESOLVED_SECONDS: u64 = 30;
+/// Backends that the built-in health checker checks; each costs a request an interval.
+pub(crate) const CHECKED_BACKENDS: usize = 20_000;
+/// Places in lists where they stand.
+pub(crate) const CHECKED_PLACES: usize = 200_000;
+/// Checks under way at once: one descriptor each.
+pub(crate) const CHECKS_AT_ONCE: usize = 256;
+/// Routes the checker's router keeps; it looks hosts up only where Hipache has marked one that a wildcard serves.
+pub(crate) const CHECK_CACHE_ROWS: usize = 1_000;
+/// How often the checker looks at everything where the store pushes no changes.
+pub(crate) const CHECK_RESCAN: Duration = Duration::from_secs(5);
+/// Pause before a checker that has died is begun anew.
+pub(crate) const CHECKER_PAUSE: Duration = Duration::from_secs(5);
 /// Messages from the supervisor that one core has not yet read.
 pub(crate) const INBOX_MESSAGES: usize = 1024;
 /// Access log bytes a core gathers before it hands them to the writer.
@@ -102,4 +125,7 @@ pub(crate) const TICK_MILLIS: u64 = 100;
 
 const _: () = assert!(BULK_BYTES <= 0xffff_ffff, "a chunk's size must fit its headroom of eight digits");
 const _: () = assert!(REPLAY_BYTES <= BULK_BYTES, "a held body is sent as one chunk");
+const _: () =
+    assert!(TLS_READ_BYTES > 16 * 1024 + 256 + 5, "a record is at most so long (RFC 5246 section 6.2.3)");
+const _: () = assert!(RECORDS_OVERHEAD_BYTES >= (BULK_BYTES / (16 * 1024) + 2) * 32);
 const _: () = assert!(CLIENT_HEAD_BYTES < BULK_BYTES && UPSTREAM_HEAD_BYTES < BULK_BYTES);

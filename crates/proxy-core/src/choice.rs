@@ -55,7 +55,7 @@ impl<'a> Choice<'a> {
             Balance::LeastRequests => {
                 let randoms = [fastrand::u64(..), fastrand::u64(..)];
                 let pool = &self.core.connector.pool;
-                pick::less_busy(backends, may, randoms, |backend| pool.in_use(&backend.authority))
+                pick::less_busy(backends, may, randoms, |backend| pool.in_use(&backend.pool))
             }
         }
     }

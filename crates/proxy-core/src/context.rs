@@ -89,6 +89,11 @@ impl Core {
         self.router.set_dead_ttl(settings.deaths.ttl);
         self.connector.pool.set_max_per_backend(settings.upstream.max_sockets);
         self.connector.patience.set(settings.timeouts.connect);
+        let trust = &settings.upstream.trust;
+        if *trust != self.rules().settings.upstream.trust {
+            self.connector.clients.replace(trust.clients());
+            self.connector.pool.retire_all();
+        }
         self.rules.replace(Rc::new(Rules::new(settings)));
     }
 

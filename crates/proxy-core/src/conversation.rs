@@ -25,11 +25,7 @@ pub(crate) async fn final_head(
     head: &mut ResponseHead,
 ) -> Result<(), Failure> {
     for _ in 0..INTERIM_RESPONSES {
-        let length = messages.head(rules.limits.bytes).await.map_err(|fault| match fault {
-            ReadFault::Timeout => Failure::BackendTimeout,
-            ReadFault::Closed => Failure::BackendClosed,
-            ReadFault::Message(fault) => Failure::BackendInvalid(fault),
-        })?;
+        let length = messages.head(rules.limits.bytes).await.map_err(ReadFault::of_backend)?;
         let bytes = &messages.buffered()[..length];
         head.parse(bytes, request.is_head(), rules.limits).map_err(Failure::BackendInvalid)?;
         if head.status == 101 && !request.wants_upgrade() {

@@ -16,7 +16,6 @@ use redis_router::{Router, Source, Table};
 use crate::accept::Listener;
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
-use crate::buffer::BulkBuffers;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
@@ -27,7 +26,6 @@ use crate::runtime::{self, Driver};
 use crate::settings::Settings;
 use crate::stream::Waits;
 use crate::upstream::connect::Connector;
-use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{Question, Resolver};
 use crate::{clock, conn};
 
@@ -76,7 +74,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let core = build(start.parts, waits);
     let core = Rc::new(core);
     let router = core.router.clone();
-    let dialer = StoreDialer(Rc::clone(&core.connector.resolver));
+    let dialer = StoreDialer::new(&core.rules().settings, &core.connector);
     let routes = monoio::spawn(async move { router.run(dialer).await });
     let arrivals = {
         let readiness = readiness.clone();
@@ -128,13 +126,7 @@ fn build(parts: Parts, waits: Waits) -> Core {
     let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
     Core {
         router,
-        connector: Connector {
-            pool: Pool::new(settings.upstream.max_sockets),
-            resolver: Rc::new(Resolver::new(questions, answer)),
-            waits,
-            bulk: Rc::new(BulkBuffers::default()),
-            patience: Cell::new(settings.timeouts.connect),
-        },
+        connector: Connector::new(&settings, waits, Rc::new(Resolver::new(questions, answer))),
         log,
         log_time: RefCell::new(clock::log_time(clock::unix_seconds())),
         draining: Cell::new(false),

@@ -1,4 +1,5 @@
-//! Opens connections to the route store for `redis-router`, which knows streams but not sockets.
+//! Opens connections to the route store for `redis-router`, which knows streams but not sockets. Over TLS they are the
+//! halves that backends' connections have, behind monoio's traits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,23 +11,50 @@ use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
 use nix::sys::socket::{Shutdown, shutdown};
-use redis_router::{Dialer, Endpoint, Link, Server};
+use redis_router::{Dialer, Endpoint, Link, Server, Source};
+use tls::{Clients, Session, Verification};
 
+use crate::bounds::STORE_READ_BYTES;
+use crate::buffer::{Buffer, BulkBuffers};
+use crate::deadline::{Cut, Ticks};
+use crate::settings::Settings;
+use crate::stream::{self, ReadHalf, StreamError, Waits, WriteHalf};
+use crate::upstream::connect::Connector;
 use crate::upstream::resolve::Resolver;
 
 /// Dials on behalf of one core.
-pub(crate) struct StoreDialer(pub(crate) Rc<Resolver>);
+pub(crate) struct StoreDialer {
+    resolver: Rc<Resolver>,
+    /// What connections over TLS begin with; `None`: no server is spoken to so.
+    trust: Option<StoreTrust>,
+}
+
+/// What it takes to speak to the store over TLS.
+struct StoreTrust {
+    clients: Clients,
+    waits: Waits,
+    bulk: Rc<BulkBuffers>,
+}
 
 /// Reading half of a connection to the store.
 pub(crate) enum StoreRead {
     Tcp(OwnedReadHalf<TcpStream>),
     Unix(OwnedReadHalf<UnixStream>),
+    Tls(TlsRead),
 }
 
 /// Writing half of a connection to the store.
 pub(crate) enum StoreWrite {
     Tcp(OwnedWriteHalf<TcpStream>),
     Unix(OwnedWriteHalf<UnixStream>),
+    Tls(WriteHalf),
+}
+
+/// What the store sends over TLS.
+pub(crate) struct TlsRead {
+    half: ReadHalf,
+    /// Read and not yet taken.
+    buffer: Buffer,
 }
 
 impl Dialer for StoreDialer {
@@ -35,6 +63,7 @@ impl Dialer for StoreDialer {
 
     async fn dial(&self, endpoint: &Endpoint) -> io::Result<Link<StoreRead, StoreWrite>> {
         match &endpoint.server {
+            Server::Tcp(host, port) if endpoint.tls => self.dial_tls(host, *port).await,
             Server::Tcp(host, port) => {
                 let stream = self.dial_tcp(host, *port).await?;
                 let fd = stream.as_raw_fd();
@@ -52,11 +81,22 @@ impl Dialer for StoreDialer {
 }
 
 impl StoreDialer {
+    /// For the routes of `settings`, with what `connector` reaches backends by.
+    pub(crate) fn new(settings: &Settings, connector: &Connector) -> Self {
+        let over_tls = matches!(&settings.routes, Source::Redis(redis) if redis.deployment.uses_tls());
+        let trust = over_tls.then(|| StoreTrust {
+            clients: settings.store_trust.clients(),
+            waits: connector.waits.clone(),
+            bulk: Rc::clone(&connector.bulk),
+        });
+        Self { resolver: Rc::clone(&connector.resolver), trust }
+    }
+
     async fn dial_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let addresses: Vec<_> = match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        let addresses: Vec<_> = match without_brackets(host).parse() {
             Ok(address) => vec![address],
             Err(_) => {
-                let resolved = self.0.addresses(host).await;
+                let resolved = self.resolver.addresses(host).await;
                 resolved
                     .map_err(|error| io::Error::other(format!("cannot resolve {host}: {error}")))?
                     .to_vec()
@@ -72,8 +112,55 @@ impl StoreDialer {
                 Err(error) => failure = error,
             }
         }
-        self.0.doubt(host);
+        self.resolver.doubt(host);
         Err(failure)
+    }
+
+    /// A connection over TLS. It may be given up at any time.
+    async fn dial_tls(&self, host: &str, port: u16) -> io::Result<Link<StoreRead, StoreWrite>> {
+        let trust = self.trust.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let session = Session::client(&trust.clients, Verification::Full, without_brackets(host));
+        let session = session.map_err(io::Error::other)?;
+        let stream = self.dial_tcp(host, port).await?;
+        let fd = stream.as_raw_fd();
+        let (mut read, mut write) = stream::split(stream, &trust.waits, Cut::Both);
+        let secured = stream::secure((&mut read, &mut write), session, Rc::clone(&trust.bulk)).await;
+        secured.map_err(|error| io::Error::new(error.kind(), format!("{error} ({AUTHORITIES})")))?;
+        let read = TlsRead { half: read, buffer: Buffer::default() };
+        Ok(link(StoreRead::Tls(read), StoreWrite::Tls(write), fd))
+    }
+}
+
+/// Where an operator says whom to believe.
+const AUTHORITIES: &str = "redis.ca names a file with the authorities of its certificate";
+
+/// An IPv6 address as it stands in a URL, without what stands around it there.
+fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+impl TlsRead {
+    /// Waits until something is there to be taken. Nothing is: the store has ended its side.
+    async fn fill(&mut self) -> Result<(), StreamError> {
+        while self.buffer.is_empty() {
+            self.half.readable().await?;
+            self.buffer.reserve(STORE_READ_BYTES);
+            if self.half.read_now(&mut self.buffer, usize::MAX)? == Some(0) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&mut self, taken: &io::Result<usize>) {
+        self.buffer.consume(*taken.as_ref().unwrap_or(&0));
+    }
+}
+
+fn broken(error: StreamError) -> io::Error {
+    match error {
+        StreamError::Tls(error) => io::Error::other(error),
+        StreamError::Timeout | StreamError::Closed => io::ErrorKind::ConnectionReset.into(),
     }
 }
 
@@ -91,6 +178,14 @@ impl AsyncReadRent for StoreRead {
         match self {
             Self::Tcp(half) => half.read(buffer).await,
             Self::Unix(half) => half.read(buffer).await,
+            Self::Tls(read) => {
+                if let Err(error) = read.fill().await {
+                    return (Err(broken(error)), buffer);
+                }
+                let (taken, buffer) = read.buffer.as_slice().read(buffer).await;
+                read.taken(&taken);
+                (taken, buffer)
+            }
         }
     }
 
@@ -98,6 +193,14 @@ impl AsyncReadRent for StoreRead {
         match self {
             Self::Tcp(half) => half.readv(buffers).await,
             Self::Unix(half) => half.readv(buffers).await,
+            Self::Tls(read) => {
+                if let Err(error) = read.fill().await {
+                    return (Err(broken(error)), buffers);
+                }
+                let (taken, buffers) = read.buffer.as_slice().readv(buffers).await;
+                read.taken(&taken);
+                (taken, buffers)
+            }
         }
     }
 }
@@ -107,6 +210,12 @@ impl AsyncWriteRent for StoreWrite {
         match self {
             Self::Tcp(half) => half.write(buffer).await,
             Self::Unix(half) => half.write(buffer).await,
+            Self::Tls(half) => {
+                let content = crate::socket::content(&buffer).to_vec();
+                let count = content.len();
+                let (sent, _) = half.write_all(Buffer::from_vec(content, 0), Ticks::NONE).await;
+                (sent.map(|()| count).map_err(broken), buffer)
+            }
         }
     }
 
@@ -114,6 +223,8 @@ impl AsyncWriteRent for StoreWrite {
         match self {
             Self::Tcp(half) => half.writev(buffers).await,
             Self::Unix(half) => half.writev(buffers).await,
+            // redis-router writes one buffer at a time.
+            Self::Tls(_) => (Err(io::ErrorKind::Unsupported.into()), buffers),
         }
     }
 
@@ -121,6 +232,7 @@ impl AsyncWriteRent for StoreWrite {
         match self {
             Self::Tcp(half) => half.flush().await,
             Self::Unix(half) => half.flush().await,
+            Self::Tls(_) => Ok(()),
         }
     }
 
@@ -128,6 +240,13 @@ impl AsyncWriteRent for StoreWrite {
         match self {
             Self::Tcp(half) => half.shutdown().await,
             Self::Unix(half) => half.shutdown().await,
+            Self::Tls(half) => {
+                half.finish();
+                Ok(())
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

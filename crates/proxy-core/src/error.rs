@@ -94,6 +94,8 @@ pub(crate) enum Failure {
     BackendTimeout,
     /// The backend closed or reset the connection before its answer.
     BackendClosed,
+    /// The backend broke the connection before its answer, and TLS says why.
+    BackendTls(Box<tls::Error>),
     /// The backend's answer is not acceptable.
     BackendInvalid(Fault),
 }
@@ -111,6 +113,7 @@ impl Failure {
             | Self::AllDead
             | Self::BackendUnreachable(_)
             | Self::BackendClosed
+            | Self::BackendTls(_)
             | Self::BackendInvalid(_) => Some(502),
             Self::BackendTimeout => Some(504),
         }
@@ -124,6 +127,7 @@ impl Failure {
             Self::BackendUnreachable(_)
                 | Self::BackendTimeout
                 | Self::BackendClosed
+                | Self::BackendTls(_)
                 | Self::BackendInvalid(_)
         )
     }
@@ -146,6 +150,7 @@ impl std::fmt::Display for Failure {
             }
             Self::BackendTimeout => f.write_str("backend timed out"),
             Self::BackendClosed => f.write_str("backend closed the connection before its answer"),
+            Self::BackendTls(error) => write!(f, "backend broke the connection before its answer: {error}"),
             Self::BackendInvalid(fault) => write!(f, "invalid answer from the backend: {fault}"),
         }
     }

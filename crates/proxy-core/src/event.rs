@@ -18,6 +18,8 @@ pub(crate) enum Event {
     CoreReady(usize, u64, Driver),
     /// That life has ended.
     CoreEnded(usize, u64, io::Result<()>),
+    /// The health checker of this number has ended.
+    CheckerEnded(u64, io::Result<()>),
     /// The executable is to be replaced; who asked is told how it came out.
     Upgrade(Sender<Outcome>),
     /// The replacement of the executable has come out so.

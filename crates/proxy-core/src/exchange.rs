@@ -256,7 +256,7 @@ impl Exchange<'_> {
                 Err(failure) => failure,
                 answered => return answered,
             };
-            if !(was_pooled && matches!(failure, Failure::BackendClosed)) {
+            if !(was_pooled && matches!(failure, Failure::BackendClosed | Failure::BackendTls(_))) {
                 break failure;
             }
             if !self.is_replayable(held) {
@@ -458,10 +458,10 @@ impl Exchange<'_> {
 
     /// Puts the connection back for the next request.
     fn keep(&self, mut leased: Leased) {
-        let Upstream { messages, write, .. } = &mut *leased.upstream;
+        let messages = &mut leased.upstream.messages;
         // Bytes behind a response answer nobody's request; they must never answer the next one's.
-        let is_clean = messages.buffered().is_empty() && (messages.has_seen_all() || write.peer_is_quiet());
-        if is_clean && self.rules.settings.upstream.keep_alive && !self.core.draining.get() {
+        if messages.has_nothing_left() && self.rules.settings.upstream.keep_alive && !self.core.draining.get()
+        {
             messages.rest();
             self.core.connector.pool.put(leased);
         }

@@ -7,8 +7,13 @@ mod access_log;
 mod account;
 mod answer;
 mod api_version;
+#[cfg(test)]
+#[path = "../../tls/tests/scene/authority.rs"]
+mod authority;
 pub mod bounds;
 mod buffer;
+mod checker;
+mod checking;
 mod choice;
 mod clock;
 mod conn;

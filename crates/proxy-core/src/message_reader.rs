@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::bounds::{BULK_BYTES, LARGE_HEAD_BYTES};
 use crate::buffer::{Buffer, BulkBuffers};
 use crate::deadline::Deadline;
+use crate::error::Failure;
 use crate::http::body::{BodyDecoder, Decoded};
 use crate::http::fault::Fault;
 use crate::http::head::{HeadScan, Length};
@@ -26,8 +27,22 @@ pub(crate) enum ReadFault {
     Timeout,
     /// The peer ended or broke the connection where a message was not complete.
     Closed,
+    /// The peer broke the connection, and TLS says why.
+    Tls(Box<tls::Error>),
     /// What arrived is not acceptable.
     Message(Fault),
+}
+
+impl ReadFault {
+    /// What it means where the peer is a backend.
+    pub(crate) fn of_backend(self) -> Failure {
+        match self {
+            Self::Timeout => Failure::BackendTimeout,
+            Self::Closed => Failure::BackendClosed,
+            Self::Tls(error) => Failure::BackendTls(error),
+            Self::Message(fault) => Failure::BackendInvalid(fault),
+        }
+    }
 }
 
 impl From<StreamError> for ReadFault {
@@ -35,6 +50,7 @@ impl From<StreamError> for ReadFault {
         match error {
             StreamError::Timeout => Self::Timeout,
             StreamError::Closed => Self::Closed,
+            StreamError::Tls(error) => Self::Tls(error),
         }
     }
 }
@@ -69,13 +85,18 @@ impl MessageReader {
     }
 
     /// Whether the last read got less than it asked for: then nothing more had arrived by that time.
-    pub(crate) fn has_seen_all(&self) -> bool {
-        !self.filled
+    fn has_seen_all(&self) -> bool {
+        !self.filled && self.half.has_seen_all()
     }
 
     /// Whether everything the peer is known to have sent was consumed.
     pub(crate) fn is_spent(&self) -> bool {
         self.buffer.is_empty() && self.has_seen_all() && self.decoder.is_done()
+    }
+
+    /// Whether nothing lies behind what was consumed, neither here nor, where the last read cannot tell, in the socket.
+    pub(crate) fn has_nothing_left(&self) -> bool {
+        self.buffer.is_empty() && (self.has_seen_all() || self.half.looks_quiet())
     }
 
     pub(crate) fn deadline(&self) -> &Deadline {

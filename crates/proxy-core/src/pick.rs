@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use redis_router::{Backend, Scheme};
+use redis_router::Backend;
 
 use crate::bounds::FRONTENDS_IN_TURN;
 
@@ -41,9 +41,9 @@ pub(crate) fn less_busy(
     Some(if under_way(second) < under_way(first) { second } else { first })
 }
 
-/// Whether a backend takes new requests at all. Those over TLS cannot be asked yet.
+/// Whether a backend takes new requests at all.
 pub(crate) fn takes_requests(backend: &Backend) -> bool {
-    !backend.drain && backend.scheme == Scheme::Http
+    !backend.drain
 }
 
 /// Where the frontends that are served in turn are, on one core.
@@ -86,7 +86,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redis_router::BackendHost;
+    use redis_router::{BackendHost, Scheme};
 
     fn backend(index: usize, weight: u32, drain: bool) -> Backend {
         Backend {
@@ -96,6 +96,7 @@ mod tests {
             host: BackendHost::Name("a".into()),
             port: 80,
             authority: format!("{index}:80").into(),
+            pool: format!("{index}:80").into(),
             path_prefix: "".into(),
             weight,
             drain,
@@ -118,13 +119,6 @@ mod tests {
         assert!(by_weight(&backends, |_| false, 7).is_none());
         assert!(by_weight(&[], |_| true, 7).is_none());
         assert!(by_weight(&backends[..1], |_| false, 7).is_none());
-    }
-
-    #[test]
-    fn asks_no_backend_over_tls_yet() {
-        let mut only = backend(0, 1, false);
-        only.scheme = Scheme::Https;
-        assert!(!takes_requests(&only));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
     };
     fixed(old.listen != new.listen, "server.bind, server.port and server.backlog");
     fixed(old.cores != new.cores, "server.workers");
-    fixed(old.routes != new.routes, "redis and driver");
+    fixed(old.routes != new.routes || old.store_trust != new.store_trust, "redis and driver");
     fixed(old.route_cache != new.route_cache, "server.lruCache");
     fixed(old.identity != new.identity, "user and group");
     // The log's thread and each core's buffer are made at the start.
@@ -23,6 +23,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
         listen: old.listen.clone(),
         cores: old.cores,
         routes: old.routes.clone(),
+        store_trust: old.store_trust.clone(),
         route_cache: old.route_cache,
         identity: old.identity.clone(),
         access_log: if begins_log { None } else { new.access_log.clone() },

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use redis_router::{Balance, CacheSettings, Source};
+pub use tls::Trust;
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
 #[derive(Debug, Clone)]
@@ -18,12 +19,16 @@ pub struct Settings {
     pub cores: usize,
     /// Where routes come from.
     pub routes: Source,
+    /// Whom a Redis server has to prove itself by, where it is spoken to over TLS.
+    pub store_trust: Trust,
     /// Bounds of the per-core route cache.
     pub route_cache: CacheSettings,
     /// How backends are connected to.
     pub upstream: Upstream,
     /// When a backend counts as dead, and how long.
     pub deaths: Deaths,
+    /// The built-in active health checker; `None`: off. Only with routes in Redis.
+    pub health_check: Option<HealthCheck>,
     /// How a live backend is chosen where `options:<host>` says nothing.
     pub balance: Balance,
     /// Whether a first path segment such as `/12-01-31` selects a frontend of its own.
@@ -76,6 +81,8 @@ pub struct Upstream {
     pub keep_alive: bool,
     /// Backends tried after the first one failed; 0: none.
     pub retries: u32,
+    /// What the certificates of `https://` backends are verified against.
+    pub trust: Trust,
 }
 
 /// When a backend counts as dead, and how long.
@@ -85,6 +92,52 @@ pub struct Deaths {
     pub ttl: Duration,
     /// Whether a 500 counts too; only while an external checker is active, as in Hipache.
     pub on_500: bool,
+}
+
+/// How backends are asked whether they live, apart from the requests of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Time between two checks of a backend.
+    pub interval: Duration,
+    /// How long one check may take, connecting included.
+    pub timeout: Duration,
+    /// Method of its request.
+    pub method: String,
+    /// Path of its request, put behind that of the backend.
+    pub path: String,
+    /// `Host` of its request.
+    pub host: String,
+    /// Good checks in a row that make a dead backend live; at least 1.
+    pub rise: u32,
+    /// Bad checks in a row that make a live backend dead; at least 1.
+    pub fall: u32,
+    /// Which backends are checked.
+    pub scope: Scope,
+}
+
+/// Which backends are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those that are marked dead.
+    Dead,
+    /// Every backend of every frontend.
+    All,
+}
+
+/// As hipache-hchecker checks.
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(3),
+            timeout: Duration::from_secs(3),
+            method: "HEAD".into(),
+            path: "/CloudHealthCheck".into(),
+            host: "ping".into(),
+            rise: 1,
+            fall: 1,
+            scope: Scope::Dead,
+        }
+    }
 }
 
 /// Time-outs of an exchange. `None`: no limit.

@@ -3,6 +3,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
+use monoio::buf::IoBuf;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,6 +45,12 @@ pub(crate) fn watch(epoll: &Epoll, fd: RawFd, event: EpollEvent) -> Result<(), E
     // SAFETY: the caller holds the socket open for the length of this call, and no borrow outlives it.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     epoll.add(socket, event)
+}
+
+/// The content of a buffer that is about to be written.
+pub(crate) fn content(buffer: &impl IoBuf) -> &[u8] {
+    // SAFETY: an `IoBuf` vouches that so many bytes from there on are initialized and stay as long as it is borrowed.
+    unsafe { std::slice::from_raw_parts(buffer.read_ptr(), buffer.bytes_init()) }
 }
 
 /// Appends at most `most` bytes that have arrived on `fd`, which must be open. `into` must have room for them.

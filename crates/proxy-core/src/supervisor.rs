@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS, SHRINK_WAIT};
+use crate::checking::Checking;
 use crate::control::Control;
 use crate::error::StartError;
 use crate::event::Event;
@@ -52,6 +53,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let origin = Origin::of_this_process().map_err(StartError::Core)?;
     let inheritance = Inheritance::take().map_err(StartError::Handover)?;
     let (inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
+    settings.upstream.trust.load();
     let settings = Arc::new(settings);
     let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
     let table = read_table(&settings.routes)?;
@@ -71,7 +73,8 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
             from.accepted();
         }
         service::ready();
-        supervise(&events, &mut fleet, program.reload, upgrades);
+        let checking = Checking::default();
+        supervise(&events, &mut fleet, program.reload, (upgrades, checking));
     });
     drop(watcher);
     if let Some(log) = fleet.supplies.log.take() {
@@ -106,7 +109,15 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 }
 
 /// Waits for signals and cores until every core has ended.
-fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut upgrades: Upgrades) {
+fn supervise(
+    events: &Receiver<Event>,
+    fleet: &mut Fleet,
+    reload: &Reload,
+    (mut upgrades, mut checking): (Upgrades, Checking),
+) {
+    if !fleet.is_stopping() {
+        checking.follow(&fleet.supplies);
+    }
     let (mut weigh_at, mut looked) = (clock::now(), clock::now());
     let mut watchdog = Watchdog::new(clock::now());
     while !fleet.is_over() || upgrades.is_under_way() {
@@ -119,20 +130,26 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, reload: &Reload, mut u
         if now - looked >= LOOK_INTERVAL || fleet.next_restart().is_some_and(|at| at <= now) {
             looked = now;
             fleet.look();
+            checking.look(&fleet.supplies);
             upgrades.consider_hangs(fleet);
             watchdog.beat(now);
         }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
         let weigh = weigh_at.saturating_duration_since(now);
         match events.recv_timeout(restart.min(LOOK_INTERVAL).min(weigh)) {
-            Ok(event) => act(event, fleet, reload, &mut upgrades),
+            Ok(event) => act(event, fleet, reload, (&mut upgrades, &mut checking)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-fn act(event: Event, fleet: &mut Fleet, reload: &Reload, upgrades: &mut Upgrades) {
+fn act(
+    event: Event,
+    fleet: &mut Fleet,
+    reload: &Reload,
+    (upgrades, checking): (&mut Upgrades, &mut Checking),
+) {
     match event {
         Event::Signal(SIGTERM | SIGINT) if fleet.is_stopping() => {
             log::warn!("told to stop a second time: stopping at once");
@@ -141,6 +158,7 @@ fn act(event: Event, fleet: &mut Fleet, reload: &Reload, upgrades: &mut Upgrades
         Event::Signal(SIGTERM | SIGINT) => {
             log::info!("draining: no new connections, requests in flight are answered");
             service::stopping();
+            checking.stop();
             fleet.stop(true);
         }
         Event::Signal(SIGUSR1) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
@@ -149,14 +167,21 @@ fn act(event: Event, fleet: &mut Fleet, reload: &Reload, upgrades: &mut Upgrades
         Event::Signal(_) => {
             service::reloading();
             go_by(fleet, reload());
+            checking.follow(&fleet.supplies);
             service::ready();
         }
         Event::CoreReady(core, life, _) => drop(fleet.ready(core, life)),
         // Only a core that never served fails for good, and all have.
         Event::CoreEnded(core, life, ended) => drop(fleet.ended(core, life, ended)),
         Event::Table(table) => change_table(fleet, table),
+        Event::CheckerEnded(life, ended) => checking.ended(life, ended),
         Event::Upgrade(asker) => upgrades.begin(fleet, Some(asker)),
-        Event::Succeeded(outcome, asker) => upgrades.came_out(fleet, outcome, asker),
+        Event::Succeeded(outcome, asker) => {
+            upgrades.came_out(fleet, outcome, asker);
+            if fleet.is_stopping() {
+                checking.stop();
+            }
+        }
         #[cfg(debug_assertions)]
         Event::Replace(core) => fleet.replace(core, "asked for by a test"),
     }
@@ -180,6 +205,7 @@ fn go_by(fleet: &mut Fleet, read: Result<Settings, String>) {
     {
         log.retarget(new);
     }
+    merged.upstream.trust.load();
     let settings = Arc::new(merged);
     fleet.supplies.settings = Arc::clone(&settings);
     fleet.tell_all(|| Message::Settings(Arc::clone(&settings)));

@@ -19,8 +19,10 @@ pub struct Backend {
     pub host: BackendHost,
     /// Port to connect to.
     pub port: u16,
-    /// `host:port`, IPv6 in brackets: the name of its connection pool, and its `Host` where a client sent none.
+    /// `host:port`, IPv6 in brackets: its `Host` where a client sent none.
     pub authority: Box<str>,
+    /// Name of its connections: those of two backends are the same where they lead to one port in one way.
+    pub pool: Box<str>,
     /// Put before the request path; empty or `/something` without a slash at its end.
     pub path_prefix: Box<str>,
     /// Share of requests relative to the other backends; at least 1.
@@ -90,17 +92,20 @@ fn read(url: &str, index: usize) -> Result<Backend, String> {
     let (host, port) = split_port(authority)?;
     let host = read_host(host)?;
     let port = port.map_or(Ok(default_port(scheme)), read_port)?;
+    let authority = authority_of(&host, port);
+    let insecure = options.insecure && scheme == Scheme::Https;
     Ok(Backend {
         url: url.into(),
         index,
         scheme,
-        authority: authority_of(&host, port),
+        pool: pool_of(scheme, &authority, insecure),
+        authority,
         host,
         port,
         path_prefix: path.trim_end_matches('/').into(),
         weight: options.weight,
         drain: options.drain,
-        insecure: options.insecure && scheme == Scheme::Https,
+        insecure,
     })
 }
 
@@ -196,6 +201,14 @@ fn authority_of(host: &BackendHost, port: u16) -> Box<str> {
     match host {
         BackendHost::Address(address) => std::net::SocketAddr::new(*address, port).to_string().into(),
         BackendHost::Name(name) => format!("{name}:{port}").into(),
+    }
+}
+
+fn pool_of(scheme: Scheme, authority: &str, insecure: bool) -> Box<str> {
+    match (scheme, insecure) {
+        (Scheme::Http, _) => authority.into(),
+        (Scheme::Https, false) => format!("https://{authority}").into(),
+        (Scheme::Https, true) => format!("https://{authority}#insecure").into(),
     }
 }
 

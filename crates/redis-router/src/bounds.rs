@@ -109,6 +109,15 @@ pub const ANNOUNCEMENTS_MAX: usize = 1_024;
 /// An announcement that the store refused is logged at most this often.
 pub const REFUSAL_PAUSE_MS: u64 = 60_000;
 
+/// How long a built-in checker counts as active once its sign was seen: it is looked for each second.
+pub const OWN_CHECKER_MS: u64 = 3_000;
+
+/// Names of changed keys kept for a built-in checker; beyond, everything is looked at anew.
+pub const CHANGES_MAX: usize = 65_536;
+
+/// Keys that a built-in checker reads or writes in one pipeline.
+pub const CHECK_BATCH: usize = 500;
+
 /// Age up to which the sign of an external health checker counts, as in Hipache: it is renewed each 10 s.
 pub const CHECKER_AGE_MAX_MS: u64 = 30_000;
 

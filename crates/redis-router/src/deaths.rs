@@ -9,7 +9,7 @@ use log::debug;
 use redis::Value;
 
 use crate::backend::Backend;
-use crate::bounds::{CHECKER_AGE_MAX_MS, DEAD_TTL};
+use crate::bounds::{CHECKER_AGE_MAX_MS, DEAD_TTL, OWN_CHECKER_MS};
 use crate::clock::Clock;
 use crate::frontend::Frontend;
 use crate::marks::{DeadSet, Marks, Now};
@@ -20,7 +20,10 @@ pub(crate) struct Deaths {
     clock: Rc<Clock>,
     marks: RefCell<Marks>,
     ttl: Cell<Duration>,
+    /// Until when an external checker counts as active.
     checker_until_ms: Cell<u64>,
+    /// The same of a built-in one, this proxy's or another's.
+    own_checker_until_ms: Cell<u64>,
 }
 
 impl std::fmt::Debug for Deaths {
@@ -31,7 +34,13 @@ impl std::fmt::Debug for Deaths {
 
 impl Deaths {
     pub(crate) fn new(clock: Rc<Clock>) -> Deaths {
-        Deaths { clock, marks: RefCell::default(), ttl: Cell::new(DEAD_TTL), checker_until_ms: Cell::new(0) }
+        Deaths {
+            clock,
+            marks: RefCell::default(),
+            ttl: Cell::new(DEAD_TTL),
+            checker_until_ms: Cell::new(0),
+            own_checker_until_ms: Cell::new(0),
+        }
     }
 
     pub(crate) fn has_none(&self, name: &str) -> bool {
@@ -113,7 +122,7 @@ impl Deaths {
     }
 
     pub(crate) fn checker_is_active(&self) -> bool {
-        self.checker_until_ms.get() > 0 && self.now().checker
+        self.checker_until_ms.get() > 0 && self.clock.refresh() < self.checker_until_ms.get()
     }
 
     /// What the checker's sign says: its age in milliseconds, `None` where there is none.
@@ -122,8 +131,13 @@ impl Deaths {
         self.checker_until_ms.set(if left_ms > 0 { self.clock.refresh() + left_ms } else { 0 });
     }
 
+    /// Whether a built-in checker has been seen just now.
+    pub(crate) fn own_checker_seen(&self, seen: bool) {
+        self.own_checker_until_ms.set(if seen { self.clock.refresh() + OWN_CHECKER_MS } else { 0 });
+    }
+
     fn now(&self) -> Now {
         let ms = self.clock.refresh();
-        Now { ms, checker: ms < self.checker_until_ms.get() }
+        Now { ms, checker: ms < self.checker_until_ms.get().max(self.own_checker_until_ms.get()) }
     }
 }

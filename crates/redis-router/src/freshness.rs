@@ -71,8 +71,8 @@ pub(crate) async fn greet(
         Protocol::Resp3 => track(connection, endpoint.db, prefixes).await?,
         Protocol::Resp2 { ref why } => Mode::Polling { why: why.clone() },
     };
-    let signs =
-        signs::read(&call(connection, signs::ask(Allowed::ALL)).await?, Allowed::ALL, mode == Mode::Tracking);
+    let asked = call(connection, signs::ask(&prefixes.checker_sign, Allowed::ALL)).await?;
+    let signs = signs::read(&asked, Allowed::ALL, mode == Mode::Tracking);
     let (deaf, needs_listener) = match protocol {
         Protocol::Resp3 => (subscribe(connection, &[cmd("SUBSCRIBE").arg(CHANNEL).take()]).await?, false),
         Protocol::Resp2 { why } => (Some(why), true),

@@ -7,7 +7,8 @@ use std::rc::{Rc, Weak};
 
 use crate::frontend::Frontend;
 
-/// The frontends in use, by key. Bounded by twice the rows: ended ones are cleared out whenever their number has doubled.
+/// The frontends in use, by key. Those that have ended are cleared out whenever there may be a quarter too many of them: each
+/// still holds its memory.
 #[derive(Default)]
 pub(crate) struct Interned {
     by_key: RefCell<HashMap<Box<str>, Weak<Frontend>, foldhash::fast::RandomState>>,
@@ -27,7 +28,7 @@ impl Interned {
         }
         if by_key.len() >= self.clear_at.get().max(CLEAR_MIN) {
             by_key.retain(|_, used| used.strong_count() > 0);
-            self.clear_at.set(2 * by_key.len());
+            self.clear_at.set(by_key.len() + by_key.len() / 4);
         }
         let frontend = Rc::new(frontend);
         by_key.insert(frontend.key.clone(), Rc::downgrade(&frontend));
@@ -62,6 +63,6 @@ mod tests {
         for number in 0..10_000 {
             interned.intern(Frontend::from_list(&format!("x{number}"), &["app"]));
         }
-        assert!(interned.by_key.borrow().len() <= 2 * (kept.len() + CLEAR_MIN));
+        assert!(interned.by_key.borrow().len() <= kept.len() + CLEAR_MIN);
     }
 }

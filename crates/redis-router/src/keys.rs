@@ -70,6 +70,10 @@ pub(crate) struct Prefixes {
     pub(crate) dead: String,
     /// Before a candidate: what is told of the deaths of its backends. Not followed.
     pub(crate) reports: String,
+    /// Whole key: there while a built-in checker is at work.
+    pub(crate) checker_sign: String,
+    /// Before a backend's URL: who checks it.
+    pub(crate) checker_locks: String,
     /// Whole keys of further sets.
     sets: Vec<String>,
 }
@@ -84,6 +88,8 @@ impl Prefixes {
             options: under("options"),
             dead: under("dead"),
             reports: under("died"),
+            checker_sign: format!("{prefix}checker:sign"),
+            checker_locks: under("checker:lock"),
             sets: sets.iter().map(|set| format!("{prefix}{set}")).collect(),
         }
     }

@@ -6,9 +6,12 @@
 //!                \-------\-> store -> table, tracking                what is known, and what changed since
 //!        \----> announce -> connection                             a death seen here is told to the others
 //!        \----> route -> deaths -> marks                           what is held against backends
-//!             upkeep -> handshake -> connection -> store           the connection, and what is pushed over it:
-//!                                    store -> tracking, deaths       keys written, deaths announced
-//!             file, keys, frontend, backend, options, message      pure: texts and names
+//!             upkeep -> sentinel                                   who is the master now
+//!               \---> line -> connection -> store                  the connection, and what is pushed over it:
+//!               \---> freshness -> handshake, signs                  keys written, deaths announced
+//!               \---> writer -> line                                the master, where a replica is read
+//!             checks -> changes, connection                        what a built-in health checker reads and writes
+//!             file, keys, frontend, backend, options, message, report   pure: texts and names
 //!   edit                                                          apart: for commands, synchronous
 //! ```
 //!
@@ -20,6 +23,8 @@ mod backend;
 mod bell;
 pub mod bounds;
 mod change_log;
+mod changes;
+mod checks;
 mod clock;
 mod complaints;
 mod connection;
@@ -54,6 +59,7 @@ mod upkeep;
 mod writer;
 
 pub use backend::{Backend, BackendHost, Scheme};
+pub use checks::{Checks, Finding, Standing};
 pub use dial::{Dialer, Link};
 pub use error::Unavailable;
 pub use file::{Table, TableError};

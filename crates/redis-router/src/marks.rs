@@ -9,7 +9,7 @@
 //! A mark speaks of one URL: the announced one, else the one that stood at the index when the index was first seen in
 //! the set. It counts only while that URL stands there. An announced death ends by its own time, although the set, whose
 //! time each further mark renews, may still hold it; a death known from the set alone lasts as long as the set says.
-//! An external checker puts back what stays dead, so while one is active the set alone decides.
+//! An active checker puts back what stays dead, so while one is active the set alone decides.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use crate::route::Health;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) ms: u64,
-    /// An external checker is active.
+    /// A checker is active, external or built in.
     pub(crate) checker: bool,
 }
 

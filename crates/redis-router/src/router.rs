@@ -164,6 +164,14 @@ impl Router {
         }
     }
 
+    /// The look-ups in Redis; `None` for a table.
+    pub(crate) fn look_up(&self) -> Option<Rc<LookUp>> {
+        match &self.routes {
+            Routes::Redis(look_up) => Some(look_up.clone()),
+            Routes::Table(_) => None,
+        }
+    }
+
     /// Whether what is read may be old although the store answers: it is a replica that has lost its master.
     pub fn is_cut_off(&self) -> bool {
         matches!(&self.routes, Routes::Redis(look_up) if look_up.store.is_cut_off())

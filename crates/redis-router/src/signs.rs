@@ -28,6 +28,8 @@ pub(crate) enum Role {
 pub(crate) struct Signs {
     /// Milliseconds since the sign of an external checker.
     pub(crate) checker_age_ms: Option<u64>,
+    /// A built-in checker of some proxy is at work.
+    pub(crate) own_checker: bool,
     /// `None`: ROLE is not allowed.
     pub(crate) role: Option<Role>,
     /// Calls so far that change every key; `None`: INFO is not allowed.
@@ -41,11 +43,12 @@ pub(crate) struct Allowed {
     pub(crate) stats: bool,
 }
 
-/// Asks for the signs.
-pub(crate) fn ask(allowed: Allowed) -> Pipeline {
+/// Asks for the signs; `own_sign` is the key of built-in checkers.
+pub(crate) fn ask(own_sign: &str, allowed: Allowed) -> Pipeline {
     let mut pipeline = Pipeline::default();
     pipeline.push(cmd("GET").arg(CHECKER_KEY));
     pipeline.push(&cmd("TIME"));
+    pipeline.push(cmd("EXISTS").arg(own_sign));
     if allowed.role {
         pipeline.push(&role());
     }
@@ -64,11 +67,12 @@ pub(crate) fn ping() -> Pipeline {
 
 /// Reads the replies to [`ask`]. `flushes_are_pushed`: as with tracking.
 pub(crate) fn read(replies: &[Value], allowed: Allowed, flushes_are_pushed: bool) -> Signs {
-    let [ping, time, rest @ ..] = replies else { return Signs::default() };
+    let [ping, time, own, rest @ ..] = replies else { return Signs::default() };
     let (role, stats) = rest.split_at(usize::from(allowed.role).min(rest.len()));
     let counted: &[&str] = if flushes_are_pushed { &SWAPS } else { &SWAPS_AND_FLUSHES };
     Signs {
         checker_age_ms: checker_age(ping, time),
+        own_checker: *own == Value::Int(1),
         role: role.first().and_then(read_role),
         upheavals: stats.first().and_then(info_text).map(|stats| calls(stats, counted)),
     }
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn upheavals_are_counted() {
         let of = |stats: &str, pushed| {
-            let replies = [Value::Nil, Value::Nil, Value::Nil, text(stats)];
+            let replies = [Value::Nil, Value::Nil, Value::Nil, Value::Nil, text(stats)];
             read(&replies, Allowed::ALL, pushed).upheavals
         };
         let stats = "# Commandstats\r\ncmdstat_get:calls=9,usec=1\r\ncmdstat_swapdb:calls=12,usec=3\r\n\
@@ -162,10 +166,13 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_asked_again() {
-        let signs = read(&[Value::Nil, Value::Nil, Value::Nil, text("")], Allowed::ALL, true);
-        assert_eq!(signs.allowed(), Allowed { role: false, stats: true });
-        let again =
-            read(&[Value::Nil, Value::Nil, text("cmdstat_swapdb:calls=1,usec=3\r\n")], signs.allowed(), true);
+        let signs = read(&[Value::Nil, Value::Nil, Value::Int(1), Value::Nil, text("")], Allowed::ALL, true);
+        assert_eq!((signs.allowed(), signs.own_checker), (Allowed { role: false, stats: true }, true));
+        let again = read(
+            &[Value::Nil, Value::Nil, Value::Nil, text("cmdstat_swapdb:calls=1,usec=3\r\n")],
+            signs.allowed(),
+            true,
+        );
         assert_eq!(again.upheavals, Some(1));
         assert_eq!(read(&[], Allowed::ALL, true), Signs::default());
     }

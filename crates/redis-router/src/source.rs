@@ -88,6 +88,17 @@ impl fmt::Debug for Login {
     }
 }
 
+impl Deployment {
+    /// Whether any of its servers is spoken to over TLS.
+    pub fn uses_tls(&self) -> bool {
+        match self {
+            Deployment::Single(endpoint) => endpoint.tls,
+            Deployment::Pair { reads, writes } => reads.tls || writes.tls,
+            Deployment::Sentinel(sentinels) => sentinels.tls,
+        }
+    }
+}
+
 impl Endpoint {
     /// A server without a password, its first database, no TLS.
     pub fn plain(server: Server) -> Endpoint {

@@ -16,6 +16,7 @@ use redis::{PushKind, Value};
 
 use crate::bell::Bell;
 use crate::bounds::{RECHECK_MS, WAITERS_MAX};
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::connection::Connection;
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     pub(crate) rows: RefCell<Rows>,
     pub(crate) frontends: Interned,
     pub(crate) complaints: Complaints,
+    pub(crate) changes: Changes,
     /// As the operator set it.
     age_max: Option<Duration>,
     link: RefCell<LinkState>,
@@ -117,6 +119,7 @@ impl Store {
             rows: RefCell::new(Rows::new(cache.rows)),
             frontends: Interned::default(),
             complaints: Complaints::default(),
+            changes: Changes::default(),
             age_max: cache.max_age,
             link: RefCell::new(LinkState::Connecting),
             writer: RefCell::default(),
@@ -133,7 +136,10 @@ impl Store {
     /// Takes in what the server pushed.
     pub(crate) fn pushed(&self, kind: &PushKind, data: &[Value]) {
         match kind {
-            PushKind::Invalidate => self.tracking.push(data),
+            PushKind::Invalidate => {
+                self.tracking.push(data);
+                self.changes.push(data);
+            }
             PushKind::Message => self.deaths.heard(data),
             PushKind::PMessage => self.notified(data),
             _ => {}
@@ -145,7 +151,14 @@ impl Store {
             && let Some(key) = notified_key(channel)
         {
             self.tracking.written(key);
+            self.changes.written(key);
         }
+    }
+
+    /// Every key may be another, and nothing told of it.
+    pub(crate) fn everything_changed(&self) {
+        self.tracking.everything();
+        self.changes.everything();
     }
 
     /// What the rows say of `host`.
@@ -258,6 +271,7 @@ impl Store {
     /// The handshake is done: rows from before count as ageing from now on.
     pub(crate) fn link_up(&self, connection: &Rc<Connection>, server: &Server, mode: &Mode) {
         self.tracking.new_session();
+        self.changes.everything();
         self.up_since_ms.set(self.clock.refresh());
         let (connection, server, mode) = (connection.clone(), server.clone(), mode.clone());
         self.change_link(LinkState::Up { connection, server, mode });

@@ -5,8 +5,11 @@
 //! rows only probation pays, so hosts that are asked for once, however many, never displace those that are asked for.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::rc::Rc;
+
+use hashbrown::HashTable;
 
 use crate::bounds::SWEEP_MAX;
 use crate::route::Route;
@@ -18,27 +21,37 @@ pub(crate) type Answer = Option<Rc<Route>>;
 const HEAT_MAX: u8 = 3;
 
 pub(crate) struct Rows {
-    places: HashMap<Rc<str>, u32, foldhash::fast::RandomState>,
+    /// Place of each row by its host. The host itself stands in the row alone, so that a look-up meets it in one step.
+    places: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
     rows: Vec<Row>,
+    /// How often the row at each place was asked for, up to `HEAT_MAX`. Apart from the rows: a hit writes nothing else,
+    /// and these are few enough to stay in the processor's cache.
+    heats: Vec<Cell<u8>>,
     probation: VecDeque<u32>,
     main: VecDeque<u32>,
     rows_max: usize,
 }
 
+/// A cache line: of many rows most are in no cache, and each look-up waits for one of them.
+#[repr(align(64))]
 pub(crate) struct Row {
     host: Rc<str>,
     pub(crate) answer: Answer,
     pub(crate) stamp: Stamp,
     /// Clock milliseconds from which on it is to be read again; `u64::MAX`: none.
     pub(crate) deadline_ms: u64,
-    heat: Cell<u8>,
 }
+
+const _: () = assert!(size_of::<Row>() == 64);
 
 impl Rows {
     pub(crate) fn new(rows_max: usize) -> Rows {
         Rows {
-            places: HashMap::default(),
+            places: HashTable::new(),
+            hasher: foldhash::fast::RandomState::default(),
             rows: Vec::new(),
+            heats: Vec::new(),
             probation: VecDeque::new(),
             main: VecDeque::new(),
             rows_max: rows_max.clamp(1, u32::MAX as usize),
@@ -47,33 +60,37 @@ impl Rows {
 
     /// The row of `host`; being asked for keeps it.
     pub(crate) fn get(&self, host: &str) -> Option<&Row> {
-        let row = &self.rows[*self.places.get(host)? as usize];
-        row.heat.set((row.heat.get() + 1).min(HEAT_MAX));
-        Some(row)
+        let place = self.place_of(host)?;
+        let heat = &self.heats[place];
+        heat.set((heat.get() + 1).min(HEAT_MAX));
+        Some(&self.rows[place])
     }
 
     /// The answer for `host`, without counting as being asked for.
     pub(crate) fn peek(&self, host: &str) -> Option<&Answer> {
-        Some(&self.rows[*self.places.get(host)? as usize].answer)
+        Some(&self.rows[self.place_of(host)?].answer)
     }
 
     /// Writes the row of `host`.
     pub(crate) fn put(&mut self, host: &Rc<str>, answer: Answer, stamp: Stamp, deadline_ms: u64) {
-        if let Some(place) = self.places.get(host) {
-            let row = &mut self.rows[*place as usize];
+        if let Some(place) = self.place_of(host) {
+            let row = &mut self.rows[place];
             (row.answer, row.stamp, row.deadline_ms) = (answer, stamp, deadline_ms);
             return;
         }
-        let row = Row { host: host.clone(), answer, stamp, deadline_ms, heat: Cell::new(0) };
+        let row = Row { host: host.clone(), answer, stamp, deadline_ms };
         let place = if self.rows.len() < self.rows_max {
             self.rows.push(row);
+            self.heats.push(Cell::new(0));
             self.rows.len() as u32 - 1
         } else {
             let place = self.evict();
             self.rows[place as usize] = row;
+            self.heats[place as usize].set(0);
             place
         };
-        self.places.insert(host.clone(), place);
+        let hash_at = |place: &u32| self.hasher.hash_one(&*self.rows[*place as usize].host);
+        self.places.insert_unique(hash_at(&place), place, hash_at);
         self.probation.push_back(place);
     }
 
@@ -93,8 +110,15 @@ impl Rows {
         } else {
             self.evict_from_main()
         };
-        self.places.remove(&self.rows[place as usize].host);
+        let hash = self.hasher.hash_one(&*self.rows[place as usize].host);
+        let entry = self.places.find_entry(hash, |other| *other == place);
+        entry.expect("every row has its place").remove();
         place
+    }
+
+    fn place_of(&self, host: &str) -> Option<usize> {
+        let is_its = |place: &u32| *self.rows[*place as usize].host == *host;
+        self.places.find(self.hasher.hash_one(host), is_its).map(|place| *place as usize)
     }
 
     /// The oldest that nobody asked for again; those before it move to the main queue. After `SWEEP_MAX` such the newest
@@ -102,7 +126,7 @@ impl Rows {
     fn evict_from_probation(&mut self) -> u32 {
         for _ in 0..SWEEP_MAX {
             let Some(place) = self.probation.pop_front() else { break };
-            if self.rows[place as usize].heat.replace(0) == 0 {
+            if self.heats[place as usize].replace(0) == 0 {
                 return place;
             }
             self.main.push_back(place);
@@ -113,7 +137,7 @@ impl Rows {
     fn evict_from_main(&mut self) -> u32 {
         for _ in 0..SWEEP_MAX {
             let place = self.main.pop_front().expect("the caller saw a row in it");
-            let heat = &self.rows[place as usize].heat;
+            let heat = &self.heats[place as usize];
             if heat.get() == 0 {
                 return place;
             }
@@ -151,7 +175,7 @@ mod tests {
         for number in 0..50_000 {
             put(&mut rows, &format!("flood{number}"));
         }
-        assert!(hot.iter().all(|host| rows.places.contains_key(host.as_str())));
+        assert!(hot.iter().all(|host| rows.place_of(host).is_some()));
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub(crate) struct Tracking {
 /// The counters some keys fall on, and what they stood at.
 #[derive(Debug, Clone)]
 pub(crate) struct Stamp {
-    slots: [u32; ROW_KEYS_MAX],
-    used: u8,
+    /// Apart, as they are looked at only when something was pushed.
+    slots: Box<[u32]>,
     sum: u32,
     session: u32,
     /// `Tracking::changes` when nothing had happened yet.
@@ -53,21 +53,17 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The stamp of those keys, at most `ROW_KEYS_MAX`.
+    /// The stamp of those keys, fewer than `ROW_KEYS_MAX`.
     pub(crate) fn stamp(&self, keys: impl Iterator<Item = usize>) -> Stamp {
-        let quiet_at = Cell::new(self.changes);
-        let (sum, session) = (self.epoch, self.session);
-        let mut stamp = Stamp { slots: [0; ROW_KEYS_MAX], used: 0, sum, session, quiet_at };
-        keys.for_each(|key| stamp.take(self.counters[key]));
-        stamp
-    }
-}
-
-impl Stamp {
-    fn take(&mut self, (slot, count): (u32, u32)) {
-        self.slots[usize::from(self.used)] = slot;
-        self.used += 1;
-        self.sum = self.sum.wrapping_add(count);
+        let mut sum = self.epoch;
+        let slot_of = |key: usize| {
+            let (slot, count) = self.counters[key];
+            sum = sum.wrapping_add(count);
+            slot
+        };
+        let slots: Box<[u32]> = keys.map(slot_of).collect();
+        debug_assert!(slots.len() < ROW_KEYS_MAX, "a dead set may still be added");
+        Stamp { slots, sum, session: self.session, quiet_at: Cell::new(self.changes) }
     }
 }
 
@@ -92,7 +88,9 @@ impl Tracking {
 
     /// Adds a key whose read is sent now to the stamp of keys that were read before it.
     pub(crate) fn add(&self, stamp: &mut Stamp, key: &str) {
-        stamp.take(self.counter(key));
+        let (slot, count) = self.counter(key);
+        stamp.slots = stamp.slots.iter().copied().chain([slot]).collect();
+        stamp.sum = stamp.sum.wrapping_add(count);
     }
 
     pub(crate) fn since(&self, stamp: &Stamp) -> Since {
@@ -108,9 +106,8 @@ impl Tracking {
     }
 
     fn compare(&self, stamp: &Stamp) -> Since {
-        let used = &stamp.slots[..usize::from(stamp.used)];
         let add = |sum: u32, slot: &u32| sum.wrapping_add(self.slots[*slot as usize].get());
-        if used.iter().fold(self.epoch.get(), add) != stamp.sum {
+        if stamp.slots.iter().fold(self.epoch.get(), add) != stamp.sum {
             Since::Push
         } else if self.session.get() != stamp.session {
             Since::Reconnect

@@ -228,11 +228,14 @@ async fn use_up(
     take_in(store, &signs, log);
     loop {
         connection.closed_within(PING_INTERVAL).await;
-        let Ok(replies) = connection.call_within(PING_WAIT, signs::ask(allowed)).await else { break };
+        let Ok(replies) =
+            connection.call_within(PING_WAIT, signs::ask(&store.prefixes.checker_sign, allowed)).await
+        else {
+            break;
+        };
         let signs = signs::read(&replies, allowed, mode == Mode::Tracking);
         if signs.upheavals.is_some() && signs.upheavals != upheavals {
-            // Every key may be another, and nothing told of it.
-            store.tracking.everything();
+            store.everything_changed();
             upheavals = signs.upheavals;
         }
         take_in(store, &signs, log);
@@ -254,6 +257,7 @@ async fn use_up(
 
 fn take_in(store: &Store, signs: &Signs, log: &ChangeLog) {
     store.deaths.checker_seen(signs.checker_age_ms);
+    store.deaths.own_checker_seen(signs.own_checker);
     let cut_off = signs.role == Some(Role::Replica { linked: false });
     if store.set_cut_off(cut_off) {
         log.cut_off(cut_off);

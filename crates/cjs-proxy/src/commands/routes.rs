@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use redis_router::Source;
 use redis_router::edit::{self, HeldTable, Listed, Purpose, RouteStore, Session, TableText, Told};
+use tls::Trust;
 
 use crate::cli::{Action, Import, RoutesCommand};
 use crate::config::{self, Machine};
@@ -32,24 +33,25 @@ pub(super) fn routes(command: RoutesCommand) -> Result<(), Failure> {
     let path = super::locate(command.config.as_deref())?;
     let settings = config::load(&path, Machine::here()).map_err(Failure::Config)?.settings;
     let age_max = settings.route_cache.max_age;
-    let (source, json) = (settings.routes, command.json);
+    let store = (&settings.routes, &settings.store_trust);
+    let json = command.json;
     match command.action {
-        Action::List => list(&mut Opened::to(&source, Purpose::Read)?.store, json),
-        Action::Show { host } => show(&mut Opened::to(&source, Purpose::Watch)?.store, &host, age_max, json),
+        Action::List => list(&mut Opened::to(store, Purpose::Read)?.store, json),
+        Action::Show { host } => show(&mut Opened::to(store, Purpose::Watch)?.store, &host, age_max, json),
         Action::Add { host, id, backends } => {
-            add(Opened::to(&source, Purpose::Write)?, &host, (id.as_deref(), &backends), json)
+            add(Opened::to(store, Purpose::Write)?, &host, (id.as_deref(), &backends), json)
         }
         Action::Remove { host, backend } => {
-            remove(Opened::to(&source, Purpose::Write)?, &host, backend.as_deref(), json)
+            remove(Opened::to(store, Purpose::Write)?, &host, backend.as_deref(), json)
         }
         Action::Import(import) => {
             let table = read_table(&import)?;
-            let mut opened = Opened::to(&source, Purpose::Write)?;
+            let mut opened = Opened::to(store, Purpose::Write)?;
             let counts = opened.store.import(&table, import.prune).map_err(told)?;
             opened.keep()?;
             result(json, || print::counts(&counts), || print::counts_json(&counts))
         }
-        Action::Export => export(&mut Opened::to(&source, Purpose::Read)?.store),
+        Action::Export => export(&mut Opened::to(store, Purpose::Read)?.store),
     }
 }
 
@@ -61,10 +63,11 @@ struct Opened {
 }
 
 impl Opened {
-    fn to(source: &Source, purpose: Purpose) -> Result<Opened, Failure> {
+    /// `trust`: whom to believe where Redis is spoken to over TLS.
+    fn to((source, trust): (&Source, &Trust), purpose: Purpose) -> Result<Opened, Failure> {
         let (path, text, file) = match source {
             Source::Redis(settings) => {
-                let dial = |endpoint: &_| link::dial(endpoint, PATIENCE);
+                let dial = |endpoint: &_| link::dial(endpoint, trust, PATIENCE);
                 let session = Session::open(settings, purpose, &dial).map_err(told)?;
                 return Ok(Opened { store: RouteStore::Redis(session), file: None, name: PathBuf::new() });
             }

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use proxy_core::settings::Settings;
 use redis_router::Source;
 use redis_router::edit::{Unusable, check_kind, servers};
 
@@ -18,13 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// A server is a node of a Redis Cluster, or a sentinel.
-pub(super) fn refuse_unusable(routes: &Source) -> Result<(), Failure> {
-    let Source::Redis(settings) = routes else { return Ok(()) };
-    let (servers, (tell, told)) = (servers(settings), mpsc::channel());
+pub(super) fn refuse_unusable(settings: &Settings) -> Result<(), Failure> {
+    let Source::Redis(redis) = &settings.routes else { return Ok(()) };
+    let (servers, (tell, told)) = (servers(redis), mpsc::channel());
+    let trust = settings.store_trust.clone();
     // A thread of its own: a name may take the resolver longer.
     let asking = thread::Builder::new().name("start check".into()).spawn(move || {
         let unusable = servers.iter().find_map(|endpoint| {
-            let mut connection = link::dial(endpoint, PATIENCE).ok()?;
+            let mut connection = link::dial(endpoint, &trust, PATIENCE).ok()?;
             match check_kind(&mut *connection, &endpoint.login) {
                 Err(Unusable::Kind(problem)) => Some(format!("redis {}: {problem}", endpoint.server)),
                 Ok(()) | Err(Unusable::Refused(_)) => None,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use proxy_core::settings::{
     AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, MemoryLimit, Pages,
-    Settings, Timeouts, Upstream,
+    Settings, Timeouts, Trust, Upstream,
 };
 use redis_router::{Balance, CacheSettings};
 
+use super::health_check::health_check;
 use super::kind::LogTarget;
 use super::report::Report;
 use super::schema::{self, Fallback};
@@ -61,23 +62,33 @@ pub(crate) struct Assembled {
     pub(crate) tcp_timeout: Duration,
     /// Where the error pages came from.
     pub(crate) static_dir: Option<PathBuf>,
+    /// Where the authorities of backends came from; `None`: from the system.
+    pub(crate) backend_ca: Option<PathBuf>,
+    /// The same of Redis.
+    pub(crate) store_ca: Option<PathBuf>,
     /// `server.debug`.
     pub(crate) debug: bool,
 }
 
 /// Puts the settings together. Faults go to `report`; with any, the result is not to be used.
 pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, report: &mut Report) -> Assembled {
-    let static_dir = written.text_if_set("server.staticDir").map(PathBuf::from);
+    let path = |key| written.text_if_set(key).map(PathBuf::from);
+    let static_dir = path("server.staticDir");
+    let (backend_ca, store_ca) = (path("server.backendCa"), path("redis.ca"));
     let cores = cores(written, machine, report);
+    let routes = store::source(written, folder, report);
     let settings = Settings {
         listen: listen(written, report),
         cores,
-        routes: store::source(written, folder, report),
+        health_check: health_check(written, &routes, report),
+        store_trust: read_trust("redis.ca", store_ca.as_deref(), report),
+        routes,
         route_cache: route_cache(written, report),
         upstream: Upstream {
             max_sockets: size(written.integer("server.maxSockets")),
             keep_alive: written.bool("server.httpKeepAlive"),
             retries: written.integer("server.retryOnError") as u32,
+            trust: read_trust("server.backendCa", backend_ca.as_deref(), report),
         },
         deaths: Deaths {
             ttl: Duration::from_secs(written.integer("server.deadBackendTTL")),
@@ -99,6 +110,8 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         settings,
         tcp_timeout: written.seconds("server.tcpTimeout"),
         static_dir,
+        backend_ca,
+        store_ca,
         debug: written.bool("server.debug"),
     }
 }
@@ -206,6 +219,15 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
 fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {
     let Some(folder) = folder else { return Pages::default() };
     pages::read(folder, &mut |problem| report.fault("server.staticDir", &problem))
+}
+
+/// The authorities in the file that `key` names.
+fn read_trust(key: &str, file: Option<&Path>, report: &mut Report) -> Trust {
+    let Some(file) = file else { return Trust::system() };
+    Trust::file(file).unwrap_or_else(|problem| {
+        report.fault(key, &problem.to_string());
+        Trust::system()
+    })
 }
 
 fn balance(written: &Written) -> Balance {

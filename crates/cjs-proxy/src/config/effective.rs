@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogFormat, AccessLogTarget, Limits, Settings, Timeouts};
+use proxy_core::settings::{
+    AccessLogFormat, AccessLogTarget, HealthCheck, Limits, Scope, Settings, Timeouts,
+};
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 use serde_json::{Map, Value, json};
 
@@ -18,11 +20,29 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
     let mut root = Map::new();
     root.insert("server".into(), server(assembled));
     match &assembled.settings.routes {
-        Source::Redis(redis) => drop(root.insert("redis".into(), redis_keys(redis))),
+        Source::Redis(redis) => drop(root.insert("redis".into(), redis_keys(redis, assembled))),
         Source::File(path) => drop(root.insert("driver".into(), file_address(path))),
         Source::Embedded(_) => {}
     }
+    let check = assembled.settings.health_check.as_ref();
+    root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
     Value::Object(root)
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "fall": check.fall,
+        "host": check.host,
+        "interval": seconds(check.interval),
+        "method": check.method,
+        "path": check.path,
+        "rise": check.rise,
+        "scope": match check.scope {
+            Scope::Dead => "dead",
+            Scope::All => "all",
+        },
+        "timeout": seconds(check.timeout),
+    })
 }
 
 fn server(assembled: &Assembled) -> Value {
@@ -31,6 +51,7 @@ fn server(assembled: &Assembled) -> Value {
         "accessLog": access_log(settings),
         "accessLogFormat": access_log_format(settings),
         "apiVersions": settings.api_versions,
+        "backendCa": assembled.backend_ca,
         "backlog": settings.listen.backlog,
         "balance": balance(settings.balance),
         "bind": bind(settings),
@@ -121,7 +142,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
     })
 }
 
-fn redis_keys(redis: &RedisSettings) -> Value {
+fn redis_keys(redis: &RedisSettings, assembled: &Assembled) -> Value {
     let mut keys = Map::new();
     match &redis.deployment {
         Deployment::Single(endpoint) => {
@@ -134,6 +155,7 @@ fn redis_keys(redis: &RedisSettings) -> Value {
         }
         Deployment::Sentinel(sentinels) => put_sentinels(&mut keys, sentinels),
     }
+    keys.insert("ca".into(), json!(assembled.store_ca));
     keys.insert("prefix".into(), redis.prefix.as_str().into());
     Value::Object(keys)
 }

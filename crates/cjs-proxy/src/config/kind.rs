@@ -131,8 +131,8 @@ impl Kind {
             Self::Bind6 => "an IPv6 address or a list of them".into(),
             Self::Networks => "a list of IP addresses and CIDRs".into(),
             Self::Store => {
-                "\"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\", a list of two \
-                            such, [read, write], or \"file:routes.json\""
+                "\"redis://user:password@host:port/db#prefix\" (\"rediss://\" over TLS), \
+                            \"redis+unix:///path\", a list of two such, [read, write], or \"file:routes.json\""
                     .into()
             }
             Self::Servers(_) => "a list of \"host:port\"".into(),

@@ -64,9 +64,7 @@ pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const TLS: &str = "TLS for clients";
-const REDIS_TLS: &str = "TLS to Redis";
 const RATE_LIMIT: &str = "rate limits";
-const HEALTH: &str = "the active health check";
 const ADMIN: &str = "the admin listener";
 
 /// A row.
@@ -124,6 +122,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether a 500 counts as death too while an external checker is active"),
     key("server.httpKeepAlive", &[], Bool, Json("true"), Now,
         "Whether backend connections are reused"),
+    key("server.backendCa", &[], Text, Json("null"), Now,
+        "PEM file with the authorities that `https://` backends are verified against, and no others; `null`: those of the system"),
     key("server.staticDir", &[], Text, Json("null"), Now,
         "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
     key("server.debug", &[], Bool, Json("false"), Now,
@@ -220,10 +220,10 @@ pub(crate) static KEYS: &[Key] = &[
         "Number of the database"),
     key("redis.prefix", &[], Text, Json("\"\""), Now,
         "Put before every key"),
-    key("redis.tls", &[], Bool, Json("false"), Later(REDIS_TLS),
-        "Whether Redis is spoken to over TLS, as with `rediss://`"),
-    key("redis.ca", &[], Text, Json("null"), Later(REDIS_TLS),
-        "File with the authority of Redis's certificate"),
+    key("redis.tls", &[], Bool, Json("false"), Now,
+        "Whether Redis, sentinels included, is spoken to over TLS, as with `rediss://`; its certificate is verified"),
+    key("redis.ca", &[], Text, Json("null"), Now,
+        "File with the authorities of its certificate; `null`: the system's"),
     key("redis.sentinels", &[], Servers(26_379), Json("[]"), Now,
         "Addresses of the sentinels that know the master, port 26379 where none is written; they stand in the place of `redis.host`"),
     key("redis.masterName", &[], Text, Json("null"), Now,
@@ -260,8 +260,8 @@ pub(crate) static KEYS: &[Key] = &[
     key("rateLimit.headers", &[], Bool, Json("true"), Now,
         "Whether admitted answers carry the `RateLimit` headers too"),
 
-    key("healthCheck", &[], Section(On), Json("null"), Later(HEALTH),
-        "The built-in active checker; `{}`: on with the defaults below"),
+    key("healthCheck", &[], Section(On), Json("null"), Now,
+        "The built-in active checker, for routes in Redis; `{}`: on with the defaults below"),
     key("healthCheck.interval", &[], Seconds(0.1, 3600.0), Json("3"), Now,
         "Seconds between two checks of a backend"),
     key("healthCheck.timeout", &[], Seconds(0.1, 3600.0), Json("3"), Now,
@@ -269,7 +269,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("healthCheck.method", &[], Text, Json("\"HEAD\""), Now,
         "Its method"),
     key("healthCheck.path", &[], Text, Json("\"/CloudHealthCheck\""), Now,
-        "Its path"),
+        "Its path, put behind that of the backend"),
     key("healthCheck.host", &[], Text, Json("\"ping\""), Now,
         "Its Host header"),
     key("healthCheck.rise", &[], Integer(1, 100), Json("1"), Now,
@@ -277,7 +277,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("healthCheck.fall", &[], Integer(1, 100), Json("1"), Now,
         "Bad checks in a row that make it dead"),
     key("healthCheck.scope", &[], Choice(&["dead", "all"]), Json("\"dead\""), Now,
-        "Which backends are checked"),
+        "Which backends are checked: those marked dead, or all"),
 
     key("admin", &[], Section(Off), Json("null"), Later(ADMIN),
         "Metrics, health and status page"),

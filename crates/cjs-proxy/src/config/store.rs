@@ -100,7 +100,8 @@ const WRITES: Names = Names {
 impl Parts<'_> {
     fn redis(&mut self, address: StoreAddress) -> RedisSettings {
         let StoreAddress { reads, writes } = address;
-        let (tls, prefix) = (reads.tls, self.text("redis.prefix", reads.prefix.clone()).unwrap_or_default());
+        let tls = self.tls(&reads);
+        let prefix = self.text("redis.prefix", reads.prefix.clone()).unwrap_or_default();
         let sentinels = self.written.servers("redis.sentinels");
         let deployment = if sentinels.is_empty() {
             self.forbid(&OF_SENTINELS, "has no meaning without redis.sentinels");
@@ -111,9 +112,25 @@ impl Parts<'_> {
                 None => Deployment::Single(reads),
             }
         } else {
-            Deployment::Sentinel(self.sentinels(sentinels, reads, writes))
+            Deployment::Sentinel(Sentinels { tls, ..self.sentinels(sentinels, reads, writes) })
         };
+        if !deployment.uses_tls() {
+            self.tell_idle(&["redis.ca"], "as Redis is not spoken to over TLS");
+        }
         RedisSettings { deployment, prefix, sets: Vec::new() }
+    }
+
+    /// Whether the server that is read is spoken to over TLS.
+    fn tls(&mut self, url: &StoreUrl) -> bool {
+        let own = self.written.bool("redis.tls");
+        if url.tls && !own && self.written.is_set("redis.tls") {
+            self.differ("redis.tls");
+        }
+        let tls = own || url.tls;
+        if tls && matches!(url.server, UrlServer::Unix(_)) {
+            self.forbid(&["redis.tls"], "has no meaning for a socket; leave it out");
+        }
+        tls
     }
 
     /// The server that an address and the keys of `names` say; without TLS, database 0.
@@ -163,7 +180,8 @@ impl Parts<'_> {
                 format!("its second address has another prefix than the first, {prefix:?}; keep one");
             self.report.fault(self.url, &problem);
         }
-        let (tls, url_db) = (url.tls || (self.url == "redis" && reads.tls), url.db.map(u64::from));
+        let names_itself = !matches!(url.server, UrlServer::Unsaid);
+        let (tls, url_db) = (url.tls || (reads.tls && !names_itself), url.db.map(u64::from));
         let own = self.written.integer_if_set("redis.masterDb").or(url_db);
         let db = own.unwrap_or(u64::from(reads.db)) as u32;
         if db != reads.db {
@@ -178,14 +196,14 @@ impl Parts<'_> {
         (master != *reads).then_some(master)
     }
 
+    /// The sentinels and their master; without TLS.
     fn sentinels(
         &mut self,
         addresses: Vec<(String, u16)>,
         url: StoreUrl,
         writes: Option<StoreUrl>,
     ) -> Sentinels {
-        let (named, tls) = (!matches!(url.server, UrlServer::Unsaid), url.tls);
-        if named || writes.is_some() {
+        if !matches!(url.server, UrlServer::Unsaid) || writes.is_some() {
             let problem = "names a server beside redis.sentinels, which name the master; keep one";
             self.report.fault(self.url, problem);
         }
@@ -203,7 +221,7 @@ impl Parts<'_> {
             login: self.login(("redis.sentinelUsername", "redis.sentinelPassword"), (None, None)),
             master_login: self.login((READS.username, READS.password), (url.username, url.password)),
             db: self.number("redis.db", url.db.map(u64::from)) as u32,
-            tls,
+            tls: false,
         }
     }
 

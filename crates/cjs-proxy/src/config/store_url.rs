@@ -1,4 +1,4 @@
-//! The address of the route store as one text: `redis://user:password@host:port/db#prefix`,
+//! The address of the route store as one text: `redis://user:password@host:port/db#prefix`, `rediss://` over TLS,
 //! `redis+unix:///path`, `file:routes.json`, and Hipache's bare `redis:`.
 
 use percent_encoding::percent_decode_str;
@@ -37,8 +37,7 @@ impl StoreUrl {
         let (scheme, rest) = text.split_once(':').ok_or("has no scheme")?;
         match scheme {
             "file" => file(rest),
-            "redis" | "redis+unix" => redis(text, scheme),
-            "rediss" => Err("TLS to Redis is not available yet".into()),
+            "redis" | "rediss" | "redis+unix" => redis(text, scheme),
             "etcd" | "etcds" | "memcached" | "memcacheds" | "zookeeper" | "zookeepers" => Err(format!(
                 "routes in {} are not read; move them to Redis (docs/MIGRATION.md)",
                 scheme.trim_end_matches('s')
@@ -83,6 +82,7 @@ fn redis(text: &str, scheme: &str) -> Result<StoreUrl, String> {
         Ok((!text.is_empty()).then(|| text.into_owned()))
     };
     let mut parsed = StoreUrl {
+        tls: scheme == "rediss",
         username: decoded(url.username())?,
         password: decoded(url.password().unwrap_or_default())?,
         prefix: decoded(url.fragment().unwrap_or_default())?,

@@ -66,6 +66,8 @@ impl Written {
 
     fn take(&mut self, key: &'static Key, spelling: String, node: &Node, report: &mut Report) {
         if matches!(key.kind, Kind::Section(_)) {
+            let value = Value::Bool(!is_off(key, node));
+            self.entries.insert(key.path, Entry { spelling, value });
             return;
         }
         // An empty text stands for "none" where none is the default, as old files have it.
@@ -108,6 +110,11 @@ impl Written {
         let Fallback::Json(json) = key.default else { return false };
         let default = Node::parse(json).ok().and_then(|node| key.kind.parse(&node).ok());
         self.set(path).is_some_and(|value| default.as_ref() == Some(value))
+    }
+
+    /// Whether the file turns the feature of a section on.
+    pub(crate) fn has_section(&self, path: &'static str) -> bool {
+        self.set(path) == Some(&Value::Bool(true))
     }
 
     fn set(&self, path: &'static str) -> Option<&Value> {
@@ -160,6 +167,11 @@ impl Written {
             Value::Text(text) => Some(text),
             _ => panic!("{path} is no text"),
         }
+    }
+
+    pub(crate) fn text(&self, path: &'static str) -> String {
+        let Value::Text(text) = self.value(path) else { panic!("{path} is no text") };
+        text
     }
 
     pub(crate) fn choice(&self, path: &'static str) -> String {

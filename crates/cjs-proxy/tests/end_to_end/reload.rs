@@ -15,7 +15,7 @@ use crate::support::scene::{SITE, Scene, get, get_from, request};
 use crate::support::wait::{self, Gate};
 
 /// Waits until every core answers the request as `expected` says: connections are spread over them by chance.
-fn wait_until_all(scene: &Scene, request: &str, expected: impl Fn(&Response) -> bool) {
+pub(super) fn wait_until_all(scene: &Scene, request: &str, expected: impl Fn(&Response) -> bool) {
     let mut steady = 0;
     wait::until("all cores answer by the new settings", || {
         steady = if expected(&scene.ask(request)) { steady + 1 } else { 0 };

@@ -327,8 +327,13 @@ pub(crate) struct Blackhole {
 
 impl Blackhole {
     pub(crate) fn new() -> Self {
+        Self::at(([127, 0, 0, 1], 0).into())
+    }
+
+    /// On a given port.
+    pub(crate) fn at(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        listener.bind(&address.into()).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap();
         let queue = || {

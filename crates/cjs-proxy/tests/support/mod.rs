@@ -1,6 +1,8 @@
 //! What every scenario needs: a proxy, a Redis of its own, scripted backends, a raw client, and waiting.
 
 pub(crate) mod asking;
+#[path = "../../../tls/tests/scene/authority.rs"]
+pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod command;
@@ -11,4 +13,5 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod scene;
+pub(crate) mod secured;
 pub(crate) mod wait;

@@ -16,6 +16,11 @@ use super::wait;
 
 /// Among the variables of a proxy: its limit of open files.
 pub(crate) const OPEN_FILES: &str = "OPEN_FILES";
+/// Among the variables of a proxy: the file that it, and nobody else, sees as /etc/hosts. Asks for a kernel that lets
+/// users have mounts of their own, see [`can_have_hosts`].
+pub(crate) const HOSTS: &str = "HOSTS";
+/// Puts a program where `HOSTS` is /etc/hosts.
+const WITH_HOSTS: &str = "mount --bind \"$HOSTS\" /etc/hosts && exec \"$0\" \"$@\"";
 /// Its config file, in the folder of its own.
 const CONFIG: &str = "config.json";
 
@@ -44,7 +49,7 @@ impl Proxy {
         Self::launch_in(dir, config).serving()
     }
 
-    fn serving(mut self) -> Self {
+    pub(crate) fn serving(mut self) -> Self {
         wait::until("it serves", || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the proxy does not start: {:#?}", self.log());
@@ -84,7 +89,16 @@ impl Proxy {
         let executable = if installed.exists() { installed } else { env!("CARGO_BIN_EXE_cjs-proxy").into() };
         // The limit of open files is taken over by what a shell starts.
         let limited = variables.iter().find(|(name, _)| *name == OPEN_FILES);
-        let mut command = Command::new(if limited.is_some() { Path::new("sh") } else { &executable });
+        let has_hosts = variables.iter().any(|(name, _)| *name == HOSTS);
+        let started = match (limited, has_hosts) {
+            (Some(_), _) => Path::new("sh"),
+            (None, true) => Path::new("unshare"),
+            (None, false) => &executable,
+        };
+        let mut command = Command::new(started);
+        if has_hosts {
+            command.args(["-rm", "sh", "-c", WITH_HOSTS]).arg(&executable);
+        }
         if let Some((_, limit)) = limited {
             command
                 .arg("-c")
@@ -246,6 +260,13 @@ fn gather(stream: impl Read + Send + 'static) -> Lines {
         }
     });
     lines
+}
+
+/// Whether a proxy can be given an /etc/hosts of its own here.
+pub(crate) fn can_have_hosts() -> bool {
+    let mut trial = Command::new("unshare");
+    trial.args(["-rm", "sh", "-c", WITH_HOSTS, "true"]).env(HOSTS, "/etc/hosts");
+    trial.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Puts the keys of `over` into `base`, objects into objects.

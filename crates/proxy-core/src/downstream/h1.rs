@@ -84,7 +84,7 @@ impl H1Reader {
         let _ = head.parse(partial, length, limits);
         match fault {
             ReadFault::Timeout => Failure::ClientTimeout,
-            ReadFault::Closed => Failure::ClientGone,
+            ReadFault::Closed | ReadFault::Tls(_) => Failure::ClientGone,
             ReadFault::Message(Fault::HeadTooLarge) if is_long => Failure::Client(Fault::TargetTooLong),
             ReadFault::Message(fault) => Failure::Client(fault),
         }
@@ -122,7 +122,7 @@ impl H1Reader {
             Ok(Part::Data(data)) => self.count(data.len()).map(|()| Part::Data(data)),
             Ok(end) => Ok(end),
             Err(ReadFault::Timeout) => Err(Failure::ClientTimeout),
-            Err(ReadFault::Closed) => Err(Failure::ClientGone),
+            Err(ReadFault::Closed | ReadFault::Tls(_)) => Err(Failure::ClientGone),
             Err(ReadFault::Message(fault)) => Err(Failure::Client(fault)),
         }
     }

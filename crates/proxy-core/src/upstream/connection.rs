@@ -1,13 +1,12 @@
 //! One connection to a backend.
 
+use std::rc::Rc;
+
 use crate::bounds::UPSTREAM_HEAD_BYTES;
 use crate::buffer::{Buffer, BulkBuffers};
-use crate::deadline::Cut;
 use crate::http::response::ResponseHead;
 use crate::message_reader::MessageReader;
-use crate::stream::{self, Waits, WriteHalf};
-use monoio::net::TcpStream;
-use std::rc::Rc;
+use crate::stream::{ReadHalf, WriteHalf};
 
 /// An open connection, idle or in use. Dropping it closes it.
 pub(crate) struct Upstream {
@@ -22,8 +21,8 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) fn new(stream: TcpStream, waits: &Waits, bulk: Rc<BulkBuffers>) -> Self {
-        let (read, write) = stream::split(stream, waits, Cut::Both);
+    /// Over both halves of a connection that is ready for a request.
+    pub(crate) fn new((read, write): (ReadHalf, WriteHalf), bulk: Rc<BulkBuffers>) -> Self {
         let mut messages = MessageReader::new(read, UPSTREAM_HEAD_BYTES, bulk);
         // A backend speaks when it is asked.
         messages.rest();

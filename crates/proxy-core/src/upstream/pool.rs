@@ -12,12 +12,15 @@ use crate::upstream::connection::Upstream;
 
 /// All backends' connections on this core.
 pub(crate) struct Pool {
+    /// By [`Backend::pool`](redis_router::Backend::pool).
     backends: RefCell<HashMap<Box<str>, Rc<Connections>, foldhash::fast::RandomState>>,
     /// Idle connections over all backends.
     idle: Rc<Cell<usize>>,
     /// Seconds, moved on by [`Pool::sweep`].
     now: Cell<u64>,
     max_per_backend: Rc<Cell<usize>>,
+    /// Moved on by [`Pool::retire_all`].
+    epoch: Rc<Cell<u64>>,
 }
 
 /// One backend's connections.
@@ -28,6 +31,7 @@ struct Connections {
     max: Rc<Cell<usize>>,
     waiters: RefCell<VecDeque<Rc<Waiter>>>,
     idle_total: Rc<Cell<usize>>,
+    epoch: Rc<Cell<u64>>,
 }
 
 struct Idle {
@@ -49,12 +53,16 @@ struct Waiter {
 }
 
 /// The right to one connection to a backend. Dropping it frees the place and calls the next that waits.
-pub(crate) struct Permit(Rc<Connections>);
+pub(crate) struct Permit {
+    connections: Rc<Connections>,
+    /// That in which the connection was begun.
+    epoch: u64,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.call_next();
+        self.connections.open.set(self.connections.open.get() - 1);
+        self.connections.call_next();
     }
 }
 
@@ -77,6 +85,7 @@ impl Pool {
             idle: Rc::default(),
             now: Cell::new(0),
             max_per_backend: Rc::new(Cell::new(max_per_backend.max(1))),
+            epoch: Rc::default(),
         }
     }
 
@@ -91,20 +100,20 @@ impl Pool {
         }
     }
 
-    /// Requests under way on connections to the backend `authority`.
-    pub(crate) fn in_use(&self, authority: &str) -> usize {
+    /// Requests under way on the connections of this name.
+    pub(crate) fn in_use(&self, name: &str) -> usize {
         let backends = self.backends.borrow();
-        backends.get(authority).map_or(0, |known| known.open.get() - known.idle.borrow().len())
+        backends.get(name).map_or(0, |known| known.open.get() - known.idle.borrow().len())
     }
 
-    /// A connection to the backend `authority`, an idle one unless `fresh`. Waits up to `patience` for a place.
+    /// A connection of this name, an idle one unless `fresh`. Waits up to `patience` for a place.
     pub(crate) async fn lease(
         &self,
-        authority: &str,
+        name: &str,
         fresh: bool,
         patience: Option<Duration>,
     ) -> Result<Lease, Busy> {
-        let connections = self.connections(authority)?;
+        let connections = self.connections(name)?;
         if let Some(lease) = connections.try_lease(fresh) {
             return Ok(lease);
         }
@@ -116,9 +125,9 @@ impl Pool {
         }
     }
 
-    fn connections(&self, authority: &str) -> Result<Rc<Connections>, Busy> {
+    fn connections(&self, name: &str) -> Result<Rc<Connections>, Busy> {
         let mut backends = self.backends.borrow_mut();
-        if let Some(known) = backends.get(authority) {
+        if let Some(known) = backends.get(name) {
             return Ok(Rc::clone(known));
         }
         if backends.len() >= POOLS_PER_CORE {
@@ -133,17 +142,19 @@ impl Pool {
             max: Rc::clone(&self.max_per_backend),
             waiters: RefCell::default(),
             idle_total: Rc::clone(&self.idle),
+            epoch: Rc::clone(&self.epoch),
         });
-        backends.insert(authority.into(), Rc::clone(&connections));
+        backends.insert(name.into(), Rc::clone(&connections));
         Ok(connections)
     }
 
     /// Puts a connection whose last response was read to its end with the idle ones.
     pub(crate) fn put(&self, mut leased: Leased) {
         leased.upstream.reused = true;
-        let connections = Rc::clone(&leased.permit.0);
+        let connections = Rc::clone(&leased.permit.connections);
         let too_many = connections.open.get() > connections.max.get();
-        if too_many || self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
+        let is_retired = leased.permit.epoch != self.epoch.get();
+        if too_many || is_retired || self.idle.get() >= IDLE_UPSTREAMS_PER_CORE {
             return;
         }
         self.idle.set(self.idle.get() + 1);
@@ -157,6 +168,12 @@ impl Pool {
         self.now.set(now);
         let known: Vec<_> = self.backends.borrow().values().map(Rc::clone).collect();
         known.iter().for_each(|connections| connections.sweep(now));
+    }
+
+    /// Has no connection there is used for another request: who answers on it is no longer to be believed.
+    pub(crate) fn retire_all(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        self.clear_idle();
     }
 
     /// Drops every idle connection.
@@ -180,7 +197,7 @@ impl Connections {
             return None;
         }
         self.open.set(self.open.get() + 1);
-        Some(Lease::Open(Permit(Rc::clone(self))))
+        Some(Lease::Open(Permit { connections: Rc::clone(self), epoch: self.epoch.get() }))
     }
 
     fn sweep(&self, now: u64) {

@@ -117,20 +117,20 @@ impl Resolver {
         let entry = self.entry(name)?;
         let is_old = self.now.get().saturating_sub(entry.answered_at.get()) >= RESOLVED_SECONDS;
         let is_known = matches!(*entry.addresses.borrow(), Some(Ok(_)));
-        if !is_known || is_old {
-            self.ask(name, &entry)?;
-        }
+        let asked = if !is_known || is_old { self.ask(name, &entry) } else { Ok(()) };
         if !is_known {
+            // What is known serves even where there is no asking.
+            asked?;
             entry.addresses.borrow_mut().take_if(|known| known.is_err());
         }
         let mut wait = Wait { name: &entry, key: None };
         poll_fn(|context| wait.poll(context.waker())).await
     }
 
-    /// Has `name` asked for again: its addresses led nowhere.
+    /// Has `name` asked for again: its addresses led nowhere. Once a second at most, as requests may fail faster.
     pub(crate) fn doubt(&self, name: &str) {
         let known = self.names.borrow().get(name).map(Rc::clone);
-        if let Some(entry) = known {
+        if let Some(entry) = known.filter(|entry| entry.answered_at.get() < self.now.get()) {
             // A full queue means that it will be asked for by age.
             let _ = self.ask(name, &entry);
         }
@@ -183,3 +183,6 @@ impl Resolver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

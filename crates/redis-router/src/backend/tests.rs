@@ -38,6 +38,18 @@ fn good_urls() {
 }
 
 #[test]
+fn connections_are_shared_by_those_that_are_reached_the_same_way() {
+    let pool = |url| good(url).pool;
+    assert_eq!(pool("http://H:443/a#weight=2"), pool("h:443"));
+    assert_eq!(pool("https://h/a"), pool("https://H:443#drain"));
+    assert_eq!(pool("https://h#insecure"), pool("https://h:443/b#weight=2&insecure"));
+    let ways = [pool("http://h:443"), pool("https://h"), pool("https://h#insecure"), pool("https://h:444")];
+    for (place, way) in ways.iter().enumerate() {
+        assert!(!ways[..place].contains(way), "{way}");
+    }
+}
+
+#[test]
 fn options() {
     // url, weight, drain, insecure
     let table: &[(&str, u32, bool, bool)] = &[

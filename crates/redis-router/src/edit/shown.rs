@@ -80,6 +80,8 @@ pub struct Server {
     pub cut_off: bool,
     /// An external health checker is active.
     pub checker: bool,
+    /// A built-in health checker of some proxy is.
+    pub own_checker: bool,
 }
 
 /// How changes become known to the proxy.

@@ -1,5 +1,7 @@
 //! A blocking connection to Redis over std sockets, for commands: the redis crate packs what is sent and parses what comes.
 
+mod secured;
+
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -7,6 +9,12 @@ use std::time::Duration;
 
 use redis::{ConnectionLike, Parser, PushKind, RedisError, RedisResult, Value};
 use redis_router::{Endpoint, Server};
+use tls::Trust;
+
+use secured::Secured;
+
+/// Where an operator says whom to believe.
+const AUTHORITIES: &str = "redis.ca names a file with the authorities of its certificate";
 
 /// An open connection.
 struct Link {
@@ -19,26 +27,37 @@ struct Link {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-/// Connects within `patience`; each later read and write may take as long.
+/// Connects within `patience`, over TLS where the endpoint says so; each later read and write may take as long. `trust`: whom
+/// to believe then.
 ///
 /// # Errors
 /// Why there is no connection.
-pub(crate) fn dial(endpoint: &Endpoint, patience: Duration) -> Result<Box<dyn ConnectionLike>, String> {
-    if endpoint.tls {
-        // The one place that TLS goes into: around the stream.
-        return Err("TLS to Redis is not available to commands yet".into());
-    }
+pub(crate) fn dial(
+    endpoint: &Endpoint,
+    trust: &Trust,
+    patience: Duration,
+) -> Result<Box<dyn ConnectionLike>, String> {
     let stream: Box<dyn Stream> = match &endpoint.server {
+        Server::Tcp(host, port) if endpoint.tls => {
+            let secured =
+                Secured::open(tcp(host, *port, patience)?, &trust.clients(), without_brackets(host));
+            Box::new(secured.map_err(|error| format!("{error} ({AUTHORITIES})"))?)
+        }
         Server::Tcp(host, port) => Box::new(tcp(host, *port, patience)?),
         Server::Unix(path) => Box::new(unix(path, patience).map_err(|error| error.to_string())?),
     };
     Ok(Box::new(Link { stream, parser: Parser::new(), patience, open: true }))
 }
 
+/// An IPv6 address as it stands in a URL, without what stands around it there.
+fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn tcp(host: &str, port: u16, patience: Duration) -> Result<TcpStream, String> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses =
-        (bare, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
+    let addresses = (without_brackets(host), port)
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot resolve {host}: {error}"))?;
     let mut failure = format!("{host} has no address");
     for address in addresses {
         let connected = TcpStream::connect_timeout(&address, patience).and_then(|stream| {

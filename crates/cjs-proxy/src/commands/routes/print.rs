@@ -127,6 +127,9 @@ fn server_lines(text: &mut String, server: &Server) {
     if server.checker {
         line(text, "checker", "an external health checker is active and owns the dead sets");
     }
+    if server.own_checker {
+        line(text, "checker", "a built-in health checker is active");
+    }
 }
 
 fn seconds(ms: u64) -> f64 {
@@ -196,6 +199,7 @@ fn server_json(server: &Server) -> Value {
         "why": why,
         "cutOff": server.cut_off,
         "checker": server.checker,
+        "builtInChecker": server.own_checker,
     })
 }
 

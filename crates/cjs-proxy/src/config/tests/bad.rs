@@ -205,8 +205,8 @@ fn addresses() {
     ]);
 }
 
-const STORE: &str = "accepted: \"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\", a list of two \
-                     such, [read, write], or \"file:routes.json\"";
+const STORE: &str = "accepted: \"redis://user:password@host:port/db#prefix\" (\"rediss://\" over TLS), \
+                     \"redis+unix:///path\", a list of two such, [read, write], or \"file:routes.json\"";
 
 #[test]
 fn stores() {
@@ -244,10 +244,6 @@ fn stores() {
         ),
         (r#"{"driver": []}"#, "driver: this list is not accepted"),
         (r#"{"driver": ["redis://a", "redis://b", "redis://c"]}"#, "driver: this list is not accepted"),
-        (
-            r#"{"driver": "rediss://:quiet@h"}"#,
-            "driver: \"rediss://***@h\": TLS to Redis is not available yet",
-        ),
     ] {
         assert_eq!(faults(text), [format!("{start}; {STORE}")], "{text}");
     }
@@ -291,6 +287,19 @@ fn stores_said_in_two_places() {
         (
             r#"{"driver": "redis+unix:///s", "redisHost": "a"}"#,
             "redisHost: has no meaning beside the socket that driver names; keep one",
+        ),
+        (
+            r#"{"driver": "rediss://h", "redis": {"tls": false}}"#,
+            "redis.tls: says otherwise than driver; keep one",
+        ),
+        (
+            r#"{"redis": {"url": "redis+unix:///s", "tls": true}}"#,
+            "redis.tls: has no meaning for a socket; leave it out",
+        ),
+        (
+            r#"{"redis": {"tls": true, "ca": "none.pem"}}"#,
+            "redis.ca: none.pem: No such file or directory (os error 2); accepted: a PEM file with the certificates of \
+             one or more authorities",
         ),
         (r#"{"redis": {"username": "u"}}"#, "redis.username: needs redis.password beside it"),
         (r#"{"driver": "redis://u@h"}"#, "redis.username: needs redis.password beside it"),
@@ -339,6 +348,45 @@ fn sentinels() {
 }
 
 #[test]
+fn health_checks() {
+    check(&[
+        (
+            r#"{"healthCheck": {"method": "get"}}"#,
+            "healthCheck.method: \"get\" is not accepted; accepted: a method such as \"GET\"",
+        ),
+        (
+            r#"{"healthCheck": {"path": "health"}}"#,
+            "healthCheck.path: \"health\" is not accepted; accepted: a path that begins with \"/\", without spaces",
+        ),
+        (
+            r#"{"healthCheck": {"path": "/a\r\nX: y"}}"#,
+            "healthCheck.path: \"/a\\r\\nX: y\" is not accepted; accepted: a path that begins with \"/\", without spaces",
+        ),
+        (
+            r#"{"healthCheck": {"host": "a b"}}"#,
+            "healthCheck.host: \"a b\" is not accepted; accepted: a host name, with or without a port",
+        ),
+        (
+            r#"{"healthCheck": {"rise": 0}}"#,
+            "healthCheck.rise: 0 is out of range; accepted: a whole number from 1 to 100",
+        ),
+        (
+            r#"{"healthCheck": {"scope": "some"}}"#,
+            "healthCheck.scope: \"some\" is not accepted; accepted: \"dead\" or \"all\"",
+        ),
+        (
+            r#"{"healthCheck": {"intervall": 1}}"#,
+            "healthCheck.intervall: unknown key; did you mean \"healthCheck.interval\"?",
+        ),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("t.json");
+    std::fs::write(&table, "{}").unwrap();
+    let text = format!(r#"{{"driver": "file:{}", "healthCheck": {{}}}}"#, table.display());
+    assert!(faults(&text)[0].starts_with("healthCheck: needs routes in Redis"), "{:?}", faults(&text));
+}
+
+#[test]
 fn features_to_come() {
     let end = "not available yet; leave the key out or set it to null";
     for (text, start) in [
@@ -351,10 +399,7 @@ fn features_to_come() {
         (r#"{"https": {"key": "k", "cert": "c"}}"#, "https: TLS for clients"),
         (r#"{"server": {"https": {"port": 443}}}"#, "server.https: TLS for clients"),
         (r#"{"https": {}, "server": {"https": {"key": "k"}}}"#, "server.https: TLS for clients"),
-        (r#"{"redis": {"tls": true}}"#, "redis.tls: true: TLS to Redis"),
-        (r#"{"redis": {"ca": "f"}}"#, "redis.ca: \"f\": TLS to Redis"),
         (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
-        (r#"{"healthCheck": {}}"#, "healthCheck: the active health check"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {
         assert_eq!(faults(text), [format!("{start}: {end}")], "{text}");
@@ -435,6 +480,29 @@ fn error_pages() {
         r#"{"server": {"staticDir": "/nowhere/at/all"}}"#,
         "server.staticDir: /nowhere/at/all: No such file or directory (os error 2); accepted: a readable directory",
     )]);
+}
+
+#[test]
+fn authorities_of_backends() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.display();
+    let accepted = "accepted: a PEM file with the certificates of one or more authorities";
+    check(&[
+        (
+            &format!(r#"{{"server": {{"backendCa": "{empty}"}}}}"#),
+            &format!("server.backendCa: {empty}: no certificate in it; {accepted}"),
+        ),
+        (
+            r#"{"server": {"backendCa": "/nowhere/ca.pem"}}"#,
+            &format!("server.backendCa: /nowhere/ca.pem: No such file or directory (os error 2); {accepted}"),
+        ),
+        (
+            r#"{"server": {"backendCa": ["a.pem"]}}"#,
+            r#"server.backendCa: ["a.pem"] is not accepted; accepted: a text that is not empty"#,
+        ),
+    ]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogFormat, Deaths};
+use proxy_core::settings::{AccessLogFormat, Deaths, HealthCheck, Scope};
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Server, Source};
 use serde_json::{Value, json};
 
@@ -229,6 +229,58 @@ fn a_replica_and_its_master() {
 }
 
 #[test]
+fn redis_over_tls() {
+    let endpoints = |text: &str| match settings(text).deployment {
+        Deployment::Single(endpoint) => vec![endpoint.tls],
+        Deployment::Pair { reads, writes } => vec![reads.tls, writes.tls],
+        Deployment::Sentinel(sentinels) => vec![sentinels.tls],
+    };
+    for (text, tls) in [
+        (r#"{"driver": "rediss://h"}"#, vec![true]),
+        (r#"{"redis": {"tls": true}}"#, vec![true]),
+        (r#"{"driver": "redis://h", "redis": {"tls": true}}"#, vec![true]),
+        (r#"{"driver": ["rediss://r", "redis://m"]}"#, vec![true, false]),
+        (r#"{"redis": {"tls": true, "masterHost": "m"}}"#, vec![true, true]),
+        (r#"{"redis": {"tls": true, "sentinels": ["s"], "masterName": "m"}}"#, vec![true]),
+        (r#"{"driver": "rediss:///2", "redis": {"sentinels": ["s"], "masterName": "m"}}"#, vec![true]),
+    ] {
+        assert_eq!(endpoints(text), tls, "{text}");
+        assert_eq!(effective(&effective(text).to_string()), effective(text), "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let authority = rcgen::generate_simple_self_signed(["redis.tld".to_owned()]).unwrap();
+    std::fs::write(&file, authority.cert.pem()).unwrap();
+    let idle = json!({ "redis": { "ca": file } }).to_string();
+    assert!(remarks(&idle)[0].ends_with("without effect, as Redis is not spoken to over TLS: redis.ca"));
+    let used = json!({ "redis": { "ca": file, "tls": true } }).to_string();
+    assert_eq!(remarks(&used), [""; 0]);
+    check(&[(&used, "redis.ca", json!(file))]);
+}
+
+#[test]
+fn health_checks() {
+    assert_eq!(load(r#"{"healthCheck": {}}"#).unwrap().settings.health_check, Some(HealthCheck::default()));
+    for off in ["{}", r#"{"healthCheck": null}"#, r#"{"healthCheck": false}"#] {
+        assert_eq!(load(off).unwrap().settings.health_check, None);
+    }
+    let text = r#"{"healthCheck": {"interval": 0.5, "timeout": 1, "method": "GET", "path": "/up?deep=1", "host": "up.tld:80",
+        "rise": 2, "fall": 3, "scope": "all"}}"#;
+    let expected = HealthCheck {
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        method: "GET".into(),
+        path: "/up?deep=1".into(),
+        host: "up.tld:80".into(),
+        rise: 2,
+        fall: 3,
+        scope: Scope::All,
+    };
+    assert_eq!(load(text).unwrap().settings.health_check, Some(expected));
+    assert_eq!(effective(&effective(text).to_string()), effective(text));
+}
+
+#[test]
 fn sentinels() {
     let text = r#"{"redis": {"sentinels": ["s1:1", "10.0.0.2", "[::1]:3", "::2"], "masterName": "main", "password": "a",
         "username": "u", "sentinelPassword": "b", "db": 4, "prefix": "p:"}}"#;
@@ -281,6 +333,19 @@ fn error_pages_are_read() {
     let pages = load(&text).unwrap().settings.pages;
     assert_eq!(pages.default.as_deref(), Some(&b"error_default.html"[..]));
     assert_eq!(pages.by_status.into_iter().collect::<Vec<_>>(), [(404, b"error_404.html".to_vec())]);
+}
+
+#[test]
+fn authorities_of_backends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let text = json!({ "server": { "backendCa": file } }).to_string();
+    check(&[(&text, "server.backendCa", json!(file)), ("{}", "server.backendCa", Value::Null)]);
+    let trust = |text| load(text).unwrap().settings.upstream.trust;
+    assert_eq!(trust(&text), trust(&text));
+    assert_ne!(trust(&text), trust("{}"));
 }
 
 #[test]

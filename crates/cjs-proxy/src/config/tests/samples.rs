@@ -199,8 +199,8 @@ fn hipache_0_4() {
 
 const TLS: &str = "TLS for clients: not available yet; leave the key out or set it to null";
 const ETCD: &str = "routes in etcd are not read; move them to Redis (docs/MIGRATION.md); accepted: \
-                    \"redis://user:password@host:port/db#prefix\", \"redis+unix:///path\", a list of two such, \
-                    [read, write], or \"file:routes.json\"";
+                    \"redis://user:password@host:port/db#prefix\" (\"rediss://\" over TLS), \
+                    \"redis+unix:///path\", a list of two such, [read, write], or \"file:routes.json\"";
 
 /// The samples that are refused, and the start of what is said.
 const REFUSED: [(&str, &[(&str, &str)]); 6] = [

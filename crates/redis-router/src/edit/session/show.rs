@@ -46,10 +46,10 @@ impl Session {
     ) -> Result<ShownFrontend, Failure> {
         let list = found.list.as_ref().expect("the caller has seen it");
         let name = question.name(list.candidate);
-        let (sets, reports) = self.marks(host, question, found, name)?;
+        let sets = self.dead_sets(host, question, found, name)?;
         let elements = list.value.iter().map(|element| text(element)).collect::<Vec<_>>();
         let backends = elements.iter().skip(1).enumerate().map(|(index, url)| {
-            let mark = mark(&sets, &reports, index, url);
+            let mark = mark(&sets, index, url);
             ShownBackend { url: url.clone(), read: Backend::parse(url, index), mark }
         });
         let options = found.options.as_ref().map(|hash| {
@@ -65,33 +65,37 @@ impl Session {
         })
     }
 
-    /// The dead sets that concern the list `name`, by their keys, and what is told beside that of the list.
-    fn marks(
+    /// The dead sets that concern the list `name`.
+    fn dead_sets(
         &mut self,
         host: &str,
         question: &Question,
         found: &Found,
         name: &str,
-    ) -> Result<(Sets, Fields), Failure> {
-        let (dead, died) =
-            (format!("{}{name}", self.prefixes.dead), format!("{}{name}", self.prefixes.reports));
-        let mut pipeline = Pipeline::default();
-        ask_members(&mut pipeline, &dead);
-        pipeline.push(cmd("HGETALL").arg(&died));
-        let mut replies = self.ask(&pipeline)?;
-        let reports = self.read_hash(replies.pop().unwrap_or(Value::Nil), &died)?.unwrap_or_default();
-        let members = read_members(&dead, replies.into_iter(), &Complaints::default());
-        let mut sets = vec![(dead, members.map_err(|problem| self.failure(problem))?)];
+    ) -> Result<Vec<DeadSet>, Failure> {
+        let (keys, mut pipeline) = (self.keys_of(name), Pipeline::default());
+        ask_members(&mut pipeline, &keys.dead);
+        let members = read_members(&keys.dead, self.ask(&pipeline)?.into_iter(), &Complaints::default());
+        let members = members.map_err(|problem| self.failure(problem))?;
+        let mut sets = vec![self.dead_set(name, members)?];
         if let Some(other) = question.also_marked_as(name, host) {
             let members = Members { indexes: found.dead.indexes.clone(), lives_ms: found.dead.lives_ms };
-            sets.push((format!("{}{other}", self.prefixes.dead), members));
+            sets.push(self.dead_set(other, members)?);
         }
-        Ok((sets, reports))
+        Ok(sets)
+    }
+
+    /// The set with what is told beside it.
+    fn dead_set(&mut self, name: &str, members: Members) -> Result<DeadSet, Failure> {
+        let keys = self.keys_of(name);
+        let told = self.one(cmd("HGETALL").arg(&keys.died).take())?;
+        let reports = self.read_hash(told, &keys.died)?.unwrap_or_default();
+        Ok(DeadSet { key: keys.dead, members, reports })
     }
 
     /// Speaks as the proxy does at its start: nothing else can be asked over this connection afterwards.
     fn server(&mut self, age_max: Option<Duration>) -> Result<Server, Failure> {
-        let replies = self.ask(&signs::ask(Allowed::ALL))?;
+        let replies = self.ask(&signs::ask(&self.prefixes.checker_sign, Allowed::ALL))?;
         let signs = signs::read(&replies, Allowed::ALL, false);
         let mode = self.mode()?;
         let max_age_ms = mode.age_max(age_max).map_or(0, |age| age.as_millis() as u64);
@@ -105,6 +109,7 @@ impl Session {
             },
             cut_off: signs.role == Some(Role::Replica { linked: false }),
             checker: signs.checker_age_ms.is_some_and(|age_ms| age_ms <= CHECKER_AGE_MAX_MS),
+            own_checker: signs.own_checker,
         })
     }
 
@@ -140,21 +145,30 @@ impl Session {
     }
 }
 
-type Sets = Vec<(String, Members)>;
+struct DeadSet {
+    key: String,
+    members: Members,
+    reports: Fields,
+}
+
+impl DeadSet {
+    /// What is told of the backend at `index`, where it is about `url`.
+    fn report(&self, index: usize, url: &str) -> Option<Report> {
+        let field = index.to_string().into_bytes();
+        let (_, told) = self.reports.iter().find(|(name, _)| *name == field)?;
+        Report::from_field(str::from_utf8(told).ok()?).filter(|report| report.url == url)
+    }
+}
 
 /// What holds the backend at `index` dead.
-fn mark(sets: &Sets, reports: &Fields, index: usize, url: &str) -> Option<Mark> {
-    let holding: Vec<&(String, Members)> =
-        sets.iter().filter(|(_, members)| members.indexes.binary_search(&index).is_ok()).collect();
-    let last_ms = holding.iter().map(|(_, members)| members.lives_ms).max()?;
-    let field = index.to_string().into_bytes();
-    let told = reports.iter().find(|(name, _)| *name == field).and_then(|(_, report)| {
-        Report::from_field(str::from_utf8(report).ok()?).filter(|report| report.url == url)
-    });
+fn mark(sets: &[DeadSet], index: usize, url: &str) -> Option<Mark> {
+    let holds = |set: &&DeadSet| set.members.indexes.binary_search(&index).is_ok();
+    let holding: Vec<&DeadSet> = sets.iter().filter(holds).collect();
+    let last_ms = holding.iter().map(|set| set.members.lives_ms).max()?;
     Some(Mark {
-        sets: holding.iter().map(|(key, _)| key.clone()).collect(),
+        sets: holding.iter().map(|set| set.key.clone()).collect(),
         left_ms: (last_ms != u64::MAX).then_some(last_ms),
-        report: told,
+        report: holding.iter().find_map(|set| set.report(index, url)),
     })
 }
 

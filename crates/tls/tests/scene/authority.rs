@@ -1,0 +1,103 @@
+//! Certificates made for a test. Tests of other crates use them too.
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// An authority and what it has to sign with.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A server's certificate and key.
+pub(crate) struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// The certificate and the key once more.
+    pem: [String; 2],
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        // Authorities of one name would be taken for one another.
+        let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        let (pem, certificate) = (made.pem(), made.der().clone());
+        Self { pem, certificate, issuer: Issuer::new(params, key) }
+    }
+
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_until(names, 2100)
+    }
+
+    /// A certificate that ends with the beginning of a year.
+    pub(crate) fn issue_until(&self, names: &[&str], year: i32) -> Identity {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pem = [certificate.pem(), key.serialize_pem()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Identity { chain: vec![certificate.der().clone()], key, pem }
+    }
+
+    /// Writes the authority where a program is to read it.
+    pub(crate) fn write(&self, file: &Path) {
+        std::fs::write(file, &self.pem).unwrap();
+    }
+}
+
+impl Identity {
+    /// Writes certificate and key where a program is to read them.
+    pub(crate) fn write(&self, certificate: &Path, key: &Path) {
+        std::fs::write(certificate, &self.pem[0]).unwrap();
+        std::fs::write(key, &self.pem[1]).unwrap();
+    }
+
+    pub(crate) fn serving(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+        self.serving_to(versions, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// Serves only those who show a certificate of `authority`.
+    pub(crate) fn serving_members(&self, authority: &Authority) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.clone()).unwrap();
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        self.serving_to(rustls::ALL_VERSIONS, builder.build().unwrap())
+    }
+
+    fn serving_to(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions);
+        let builder = builder.unwrap().with_client_cert_verifier(clients);
+        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key()).unwrap();
+        // Two tickets, as servers send them.
+        config.send_tls13_tickets = 2;
+        Arc::new(config)
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
