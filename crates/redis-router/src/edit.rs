@@ -97,7 +97,8 @@ impl RouteStore {
         }
     }
 
-    /// What serves `host`, which is in look-up spelling or begins with [`crate::EXACT`]. `age_max`: `server.lruCache.ttl`.
+    /// What serves `host`, which is in look-up spelling or begins with [`crate::EXACT`]. `age_max`:
+    /// `server.lruCache.ttl`.
     ///
     /// # Errors
     /// The store could not be read. That nothing serves the host is none.
@@ -132,8 +133,8 @@ impl RouteStore {
         }
     }
 
-    /// Puts what `table` holds in the place of what the store holds under the same hosts; with `prune` the store then holds
-    /// nothing else.
+    /// Puts what `table` holds in the place of what the store holds under the same hosts; with `prune` the store then
+    /// holds nothing else.
     ///
     /// # Errors
     /// The store could not be read or written; hosts that were written before stay so.

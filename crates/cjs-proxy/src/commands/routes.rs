@@ -1,5 +1,5 @@
-//! `routes`: looks at the routes of the configured store and changes them. What is found goes to stdout, what there is to
-//! say about it to stderr.
+//! `routes`: looks at the routes of the configured store and changes them. What is found goes to stdout, what there is
+//! to say about it to stderr.
 
 pub(super) mod link;
 mod near;

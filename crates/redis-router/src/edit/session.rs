@@ -113,8 +113,8 @@ impl Session {
         }
     }
 
-    /// Changes what stands under `keys`: `decide` is given the replies to `reads` and says which commands that takes, none
-    /// where nothing is to be done. It is asked again where others wrote one of the keys in between.
+    /// Changes what stands under `keys`: `decide` is given the replies to `reads` and says which commands that takes,
+    /// none where nothing is to be done. It is asked again where others wrote one of the keys in between.
     ///
     /// # Errors
     /// What `decide` said, or the keys could not be read or written.

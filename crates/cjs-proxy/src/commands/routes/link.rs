@@ -1,4 +1,5 @@
-//! A blocking connection to Redis over std sockets, for commands: the redis crate packs what is sent and parses what comes.
+//! A blocking connection to Redis over std sockets, for commands: the redis crate packs what is sent and parses what
+//! comes.
 
 mod secured;
 
@@ -27,8 +28,8 @@ struct Link {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-/// Connects within `patience`, over TLS where the endpoint says so; each later read and write may take as long. `trust`: whom
-/// to believe then.
+/// Connects within `patience`, over TLS where the endpoint says so; each later read and write may take as long.
+/// `trust`: whom to believe then.
 ///
 /// # Errors
 /// Why there is no connection.
