@@ -39,7 +39,9 @@ impl Line {
         let link = match store.unless_stopped(dialling).await {
             None => return Err(NoLine::Stopped),
             Some(Err(_)) => {
-                return Err(NoLine::Failed(format!("no connection within {} ms", patience.as_millis())));
+                let hint = if endpoint.tls { "; does it speak TLS on this port?" } else { "" };
+                let problem = format!("no connection within {} ms{hint}", patience.as_millis());
+                return Err(NoLine::Failed(problem));
             }
             Some(Ok(Err(error))) => return Err(NoLine::Failed(error.to_string())),
             Some(Ok(Ok(link))) => link,
