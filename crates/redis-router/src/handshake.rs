@@ -154,8 +154,9 @@ pub(crate) fn explain(error: &ServerError, login: &Login, prefix: &str) -> Strin
         "WRONGPASS" => format!("{said}; redis.username or redis.password is wrong"),
         "NOPERM" => {
             let user = login.username.as_deref().unwrap_or("default");
-            let deaths =
-                format!("~{CHECKER_KEY} &{CHANNEL} +@pubsub +time +role +multi +exec +sadd +expire +hset");
+            let deaths = format!(
+                "~{CHECKER_KEY} &{CHANNEL} +@pubsub +time +role +multi +exec +sadd +srem +expire +hset"
+            );
             format!("{said}; allow it: ACL SETUSER {user} ~{prefix}* +@read +@connection +info {deaths}")
         }
         "LOADING" => format!("{said}; routes are read once it has loaded its data"),

@@ -59,7 +59,7 @@ mod upkeep;
 mod writer;
 
 pub use backend::{Backend, BackendHost, Scheme};
-pub use checks::{Checks, Finding, Standing};
+pub use checks::{CheckError, Checks, Finding, Standing};
 pub use dial::{Dialer, Link};
 pub use error::Unavailable;
 pub use file::{Table, TableError};
