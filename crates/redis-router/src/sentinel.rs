@@ -121,23 +121,32 @@ fn server(host: &[u8], port: &[u8]) -> Option<Server> {
     Some(Server::Tcp(text(host)?.to_owned(), text(port)?.parse().ok()?))
 }
 
-/// Listens for a new master at one sentinel after the other, until the store is stopped; then every task it started has
-/// ended.
-pub(crate) async fn listen<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels) {
+/// Listens for a new master at every sentinel, until the store is stopped; then every task it started has ended. At every
+/// one: those of a minority that is cut off are not told of a switch.
+pub(crate) async fn listen<D: Dialer>(store: &Rc<Store>, dialer: &Rc<D>, sentinels: &Sentinels) {
+    let mut listeners = Vec::with_capacity(sentinels.addresses.len());
+    for place in 0..sentinels.addresses.len() {
+        let (store, dialer, sentinels) = (store.clone(), dialer.clone(), sentinels.clone());
+        listeners
+            .push(monoio::spawn(async move { keep_listening(&store, &*dialer, &sentinels, place).await }));
+    }
+    for listener in listeners {
+        listener.await;
+    }
+}
+
+async fn keep_listening<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) {
     let mut pause = Pause::default();
-    let mut place = 0;
     while !store.is_stopped() {
-        place = (place + 1) % sentinels.addresses.len();
-        if listen_at(store, dialer, sentinels, place).await {
-            pause = Pause::default();
-        }
-        pause.longer();
+        let begun_ms = store.clock.refresh();
+        listen_at(store, dialer, sentinels, place).await;
+        pause.after_life_of(store.clock.refresh() - begun_ms);
         pause.pass(store).await;
     }
 }
 
-/// Returns whether the sentinel at `place` was listened to for a while.
-async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) -> bool {
+/// A sentinel that cannot be listened to is of no use; `find_master` says why in the log.
+async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) {
     let sentinel = sentinels.sentinel(sentinels.addresses[place].clone());
     let (told, master_name) = (store.clone(), sentinels.master_name.clone());
     let on_push = move |kind, data: &[Value]| {
@@ -147,10 +156,11 @@ async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentine
         }
     };
     let opened = Line::open(store, dialer, (&sentinel, SENTINEL_WAIT, Dialect::Subscriber), on_push).await;
-    let Ok(line) = opened else { return false };
-    let heard = store.unless_stopped(hear(store, dialer, (&line.connection, &sentinel), sentinels)).await;
+    let Ok(line) = opened else { return };
+    let connection = line.connection.clone();
+    let heard = hear(store, dialer, (&connection, &sentinel), sentinels);
+    store.closing_with_stop(&connection, heard).await;
     line.end().await;
-    heard.unwrap_or(false)
 }
 
 async fn hear<D: Dialer>(
@@ -158,24 +168,36 @@ async fn hear<D: Dialer>(
     dialer: &D,
     (connection, sentinel): (&Connection, &Endpoint),
     sentinels: &Sentinels,
-) -> bool {
-    // A sentinel that refuses is of no use; `find_master` says why in the log.
+) {
     if authenticate(connection, &sentinel.login).await.is_err()
         || one(connection, cmd("SUBSCRIBE").arg(SWITCH)).await != Ok(Value::Okay)
     {
-        return false;
+        return;
     }
-    // What was told before we listened.
-    if let Ok(master) = ask(store, dialer, sentinel, &sentinels.master_name).await {
+    // What was told before we listened. One that lags behind is not believed alone.
+    if let Ok(master) = ask(store, dialer, sentinel, &sentinels.master_name).await
+        && !store.uses(&master)
+        && let Some(master) = elected(store, dialer, sentinels).await
+    {
         store.master_is(&master);
     }
     while connection.is_open() {
         connection.closed_within(PING_INTERVAL).await;
         if let Err(Lost) = connection.call_within(PING_WAIT, signs::ping()).await {
-            break;
+            return;
         }
     }
-    true
+}
+
+/// The master that more than half of all sentinels name.
+async fn elected<D: Dialer>(store: &Store, dialer: &D, sentinels: &Sentinels) -> Option<Server> {
+    let mut named = Vec::new();
+    for address in &sentinels.addresses {
+        let sentinel = sentinels.sentinel(address.clone());
+        named.extend(ask(store, dialer, &sentinel, &sentinels.master_name).await);
+    }
+    let votes = |server: &Server| named.iter().filter(|other| *other == server).count();
+    named.iter().find(|server| 2 * votes(server) > sentinels.addresses.len()).cloned()
 }
 
 /// `<master name> <old host> <old port> <new host> <new port>`.
