@@ -132,5 +132,5 @@ fn routes_are_edited_over_tls() {
     assert!(told.contains("other.example"), "{told}");
     let plain =
         Config::of(json!({ "redis": { "tls": true, "ca": secured.ca(), "port": secured.redis.port } }));
-    assert!(plain.routes(&["list"]).failed().contains("redis.ca"));
+    assert!(plain.routes(&["list"]).failed().contains("does it speak TLS on this port?"));
 }

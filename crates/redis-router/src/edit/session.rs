@@ -251,7 +251,11 @@ fn find_master(sentinels: &Sentinels, prefixes: &Prefixes, dial: &Dial<'_>) -> R
             Ok((_, Some(Role::Replica { .. }))) => {
                 answers.push(format!("sentinel {address}: {} is a replica", endpoint.server));
             }
-            Ok((session, _)) => return Ok(session),
+            Ok((session, Some(Role::Master))) => return Ok(session),
+            Ok((_, None)) => answers.push(format!(
+                "master {}: it does not say whether it is the master; allow it: ACL SETUSER with +role",
+                endpoint.server
+            )),
             Err(problem) => answers.push(format!("master {}: {problem}", endpoint.server)),
         }
     }

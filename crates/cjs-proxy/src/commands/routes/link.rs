@@ -3,7 +3,7 @@
 
 mod secured;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -42,12 +42,21 @@ pub(crate) fn dial(
         Server::Tcp(host, port) if endpoint.tls => {
             let secured =
                 Secured::open(tcp(host, *port, patience)?, &trust.clients(), without_brackets(host));
-            Box::new(secured.map_err(|error| format!("{error} ({AUTHORITIES})"))?)
+            Box::new(secured.map_err(|error| not_secured(&error, patience))?)
         }
         Server::Tcp(host, port) => Box::new(tcp(host, *port, patience)?),
         Server::Unix(path) => Box::new(unix(path, patience).map_err(|error| error.to_string())?),
     };
     Ok(Box::new(Link { stream, parser: Parser::new(), patience, open: true }))
+}
+
+fn not_secured(error: &io::Error, patience: Duration) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("no answer within {} s; does it speak TLS on this port?", patience.as_secs_f32())
+        }
+        _ => format!("{error} ({AUTHORITIES})"),
+    }
 }
 
 /// An IPv6 address as it stands in a URL, without what stands around it there.
