@@ -1,12 +1,14 @@
 //! What a built-in health checker reads and writes: which backends stand where, who checks them, what was found. It works
 //! on a router of its own, beside the cores. Knows no HTTP.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
+use crate::bell::Bell;
 use crate::bounds::{BACKENDS_MAX, CHECK_BATCH};
 use crate::changes::Changed;
 use crate::clock::unix_seconds;
@@ -26,6 +28,9 @@ pub struct Checks {
     signature: String,
     /// Whose locks its own are; no two checkers share it, be they on machines of one name.
     owner: String,
+    /// Somebody decides which of a frontend's backends is the last live one.
+    deciding: Cell<bool>,
+    decided: Bell,
 }
 
 /// Why the store did not do what a checker wanted.
@@ -79,7 +84,8 @@ impl Checks {
     pub fn of(router: &Router) -> Option<Checks> {
         let signature = format!("{} checker", signature());
         let owner = format!("{signature} {:016x}", fastrand::u64(..));
-        router.look_up().map(|look_up| Checks { look_up, signature, owner })
+        let (deciding, decided) = (Cell::new(false), Bell::default());
+        router.look_up().map(|look_up| Checks { look_up, signature, owner, deciding, decided })
     }
 
     fn store(&self) -> &Store {
@@ -231,7 +237,24 @@ impl Checks {
                 self.mark(&death, finding, commands);
             }
         };
-        self.write(url, names, mark).await
+        if !finding.spares_last {
+            return self.write(url, names, mark).await;
+        }
+        // One after the other: two at once would each take the other for the last live one.
+        self.decided.until_true(|| !self.deciding.get()).await;
+        self.deciding.set(true);
+        let _decision = Decision(self);
+        let standing = self.write(url, names, mark).await?;
+        self.spare_the_last(url, &standing).await?;
+        Ok(standing)
+    }
+
+    /// As two cores do (`announce`): whoever finds all others marked by now takes its own mark back.
+    async fn spare_the_last(&self, url: &str, names: &[Rc<str>]) -> Result<(), CheckError> {
+        let standings = self.standings(names).await?;
+        let last = standings.into_iter().filter(|standing| !standing.has_another_live(url));
+        let last: Vec<Rc<str>> = last.map(|standing| standing.name).collect();
+        self.found_alive(url, &last).await.map(drop)
     }
 
     /// Takes the marks of `url` away under those of `names` where it still stands, and says where that is.
@@ -335,6 +358,16 @@ impl Checks {
             _ => "",
         };
         CheckError::Refused(format!("redis {}: {said}{mend}", self.store().name))
+    }
+}
+
+/// The turn of one who decides. Dropped, the next may.
+struct Decision<'a>(&'a Checks);
+
+impl Drop for Decision<'_> {
+    fn drop(&mut self) {
+        self.0.deciding.set(false);
+        self.0.decided.ring();
     }
 }
 

@@ -178,10 +178,13 @@ impl Watch {
                 self.by_url.remove(&url);
                 continue;
             }
-            let mut marks = checked.places.values().flatten().peekable();
-            if marks.peek().is_some() {
-                let is_marked = marks.any(|is_marked| *is_marked);
-                checked.course.follow(is_marked, now);
+            let marks: Vec<bool> = checked.places.values().copied().flatten().collect();
+            if !marks.is_empty() {
+                checked.course.follow(marks.contains(&true), now);
+            }
+            if marks.contains(&false) {
+                // While it is dead the next check marks it there too.
+                checked.written_ms = None;
             }
         }
     }
