@@ -13,8 +13,8 @@ use crate::store::Store;
 
 pub(crate) struct Line {
     pub(crate) connection: Rc<Connection>,
-    receiving: JoinHandle<()>,
-    sending: JoinHandle<()>,
+    /// Reading and writing; empty once they are waited for.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Why there is no line.
@@ -50,13 +50,23 @@ impl Line {
         let (receiver, sender) = (connection.clone(), connection.clone());
         let receiving = monoio::spawn(async move { receiver.receive(link.read, on_push).await });
         let sending = monoio::spawn(async move { sender.send(link.write).await });
-        Ok(Line { connection, receiving, sending })
+        Ok(Line { connection, tasks: vec![receiving, sending] })
     }
 
     /// Hangs up and waits for the tasks.
-    pub(crate) async fn end(self) {
-        self.connection.close("no longer used".into());
-        self.receiving.await;
-        self.sending.await;
+    pub(crate) async fn end(mut self) {
+        self.connection.close(UNUSED.into());
+        for task in std::mem::take(&mut self.tasks) {
+            task.await;
+        }
+    }
+}
+
+const UNUSED: &str = "no longer used";
+
+/// One that is dropped on the way, without being ended, does not stay open.
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.connection.close(UNUSED.into());
     }
 }
