@@ -11,8 +11,10 @@ use redis_router::Router;
 use slab::Slab;
 
 use crate::account::Account;
+use crate::certificates::Stored;
 use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
+use crate::handshakes::Handshakes;
 use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
 use crate::pick::Turns;
@@ -35,7 +37,12 @@ pub(crate) struct Core {
     /// The drain waits no longer for requests that may be on their way on idle connections.
     pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
+    pub(crate) handshakes: Handshakes,
+    /// The port that HTTPS is spoken at; `None`: at none.
+    pub(crate) https_port: Option<u16>,
     pub(crate) complaints: Complaints,
+    /// Certificates from the route store.
+    pub(crate) stored: Stored,
     pub(crate) account: Arc<Account>,
     /// Asks the supervisor for another life in this one's place.
     #[cfg(debug_assertions)]

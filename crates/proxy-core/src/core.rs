@@ -13,16 +13,19 @@ use std::time::{Duration, Instant};
 
 use redis_router::{Router, Source, Table};
 
-use crate::accept::Listener;
+use crate::accept::{Door, Listener, Speech};
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
+use crate::certificates::Stored;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
+use crate::handshakes::Handshakes;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
 use crate::runtime::{self, Driver};
+use crate::secured::Peer;
 use crate::settings::Settings;
 use crate::stream::Waits;
 use crate::upstream::connect::Connector;
@@ -38,7 +41,7 @@ const CUT_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Start {
     pub(crate) parts: Parts,
     /// Listening sockets of this core alone.
-    pub(crate) sockets: Vec<std::net::TcpListener>,
+    pub(crate) sockets: Vec<Door>,
     pub(crate) inbox: Inbox,
     /// Called once the core accepts.
     pub(crate) ready: Box<dyn FnOnce(Driver) + Send>,
@@ -71,7 +74,8 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
     let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
     let readiness = waits.readiness.clone();
-    let core = build(start.parts, waits);
+    let https_port = https_port(&start.sockets)?;
+    let core = build(start.parts, waits, https_port);
     let core = Rc::new(core);
     let router = core.router.clone();
     let dialer = StoreDialer::new(&core.rules().settings, &core.connector);
@@ -107,16 +111,18 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
 }
 
 /// Wraps the sockets on this core.
-fn listen(
-    sockets: Vec<std::net::TcpListener>,
-    readiness: &Readiness,
-    is_epoll: bool,
-) -> io::Result<Vec<Rc<Listener>>> {
+fn listen(sockets: Vec<Door>, readiness: &Readiness, is_epoll: bool) -> io::Result<Vec<Rc<Listener>>> {
     let wrap = |socket| Listener::new(socket, readiness, is_epoll).map(Rc::new);
     sockets.into_iter().map(wrap).collect()
 }
 
-fn build(parts: Parts, waits: Waits) -> Core {
+/// The port of the first socket that TLS is spoken at.
+fn https_port(doors: &[Door]) -> io::Result<Option<u16>> {
+    let first = doors.iter().find(|door| door.speech != Speech::Plain);
+    first.map(|door| door.socket.local_addr().map(|address| address.port())).transpose()
+}
+
+fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
     let Parts { settings, outbox, questions, log, table, account, .. } = parts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
@@ -133,7 +139,10 @@ fn build(parts: Parts, waits: Waits) -> Core {
         hurries: Cell::new(false),
         idle_ended: Cell::new(false),
         connections: Connections::default(),
+        handshakes: Handshakes::default(),
+        https_port,
         complaints: Complaints::default(),
+        stored: Stored::default(),
         untrusted_mentioned: Cell::new(false),
         turns: RefCell::default(),
         account,
@@ -146,8 +155,11 @@ fn build(parts: Parts, waits: Waits) -> Core {
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
     let serve = |stream, peer| {
         core.account.connections.add(1);
-        let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
-        monoio::spawn(contain_panic(connection));
+        let (core, peer) = (Rc::clone(core), Peer { address: peer, port, secured: None });
+        match listener.speech {
+            Speech::Plain => monoio::spawn(contain_panic(conn::h1::serve_plain(core, stream, peer))),
+            Speech::Tls(at) => monoio::spawn(contain_panic(conn::https::serve(core, stream, peer, at))),
+        };
     };
     listener.run(serve).await;
 }
@@ -175,6 +187,7 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
             core.connector.pool.clear_idle();
             core.connector.bulk.clear();
             core.turns.take();
+            core.stored.clear();
         }
         Message::Settings(settings) => core.change_rules(settings),
         Message::Drain { hurry } => {
@@ -222,6 +235,7 @@ fn each_second(core: &Core, second: u64) {
     core.connector.pool.sweep(second);
     core.connector.resolver.tick(second);
     core.complaints.tick();
+    core.handshakes.tick();
     core.connections.cut_awaited_for_nobody();
 }
 
