@@ -19,8 +19,9 @@ use crate::context::Core;
 /// call `at`. `None`: nothing is for it, and there is no default.
 pub(crate) async fn choose(core: &Core, name: Option<&str>, at: &SocketAddr) -> Option<Arc<Offer>> {
     let rules = core.rules();
-    let served = &rules.settings.https.as_ref()?.served;
-    if let Some(name) = name {
+    let https = rules.settings.https.as_ref()?;
+    let served = &https.served;
+    if let Some(name) = name.filter(|_| https.from_store) {
         if let Some(exact) = served.exact(name) {
             return Some(Arc::clone(exact));
         }

@@ -84,6 +84,8 @@ pub struct Https {
     pub files: Files,
     /// The certificates as they were read.
     pub served: Arc<Served>,
+    /// Whether certificates are looked for in the route store too.
+    pub from_store: bool,
     /// Whether requests over plain HTTP are sent to HTTPS.
     pub redirect: bool,
     /// `max-age` of Strict-Transport-Security, in seconds; `None`: not sent.

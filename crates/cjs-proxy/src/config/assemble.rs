@@ -83,7 +83,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
     let routes = store::source(written, folder, report);
     let listen = listen(written, report);
     let settings = Settings {
-        https: https(written, &listen, machine.now, report),
+        https: https(written, (&listen, &routes), machine.now, report),
         listen,
         cores,
         health_check: health_check(written, &routes, report),

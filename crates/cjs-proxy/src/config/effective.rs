@@ -63,6 +63,7 @@ fn https_keys(https: &Https) -> Value {
         "minVersion": if https.files.tls12 { "1.2" } else { "1.3" },
         "port": https.addresses.first().map(|first| first.address.port()),
         "redirect": https.redirect,
+        "redis": https.from_store,
     })
 }
 

@@ -6,25 +6,37 @@ use std::sync::Arc;
 
 use proxy_core::settings::{Files, Https, Listen, ListenAddress, Pair, Place, Problem};
 
+use redis_router::Source;
+
 use super::addresses::SecureAddress;
 use super::report::Report;
 use super::written::Written;
 
 /// HTTPS as the file asks for it; `None`: off. `now` is in seconds since 1970.
-pub(crate) fn https(written: &Written, listen: &Listen, now: u64, report: &mut Report) -> Option<Https> {
+pub(crate) fn https(
+    written: &Written,
+    (listen, routes): (&Listen, &Source),
+    now: u64,
+    report: &mut Report,
+) -> Option<Https> {
     if !written.has_section("https") {
         return None;
     }
     let before = report.faults.len();
+    let from_store = from_store(written, routes, report);
     let bind = written.secure_bind_if_set("https.bind");
     let files = files(written, bind.unwrap_or_default(), report);
-    if files.named.is_empty() && files.folder.is_none() {
-        let text = "neither https.key and https.cert nor https.certDir: HTTPS is off";
+    let has_files = !files.named.is_empty() || files.folder.is_some();
+    let store_alone = from_store && written.is_set("https.redis");
+    if !has_files && !store_alone {
+        let text = "neither https.key and https.cert nor https.certDir, nor https.redis: HTTPS is off";
         report.note(written.spelling("https"), text);
         return None;
     }
     let addresses = addresses(written, bind, listen, report);
-    check_certificates(written, bind.unwrap_or_default(), &files, report);
+    if !store_alone {
+        check_certificates(written, bind.unwrap_or_default(), &files, report);
+    }
     if report.faults.len() > before {
         return None;
     }
@@ -38,9 +50,20 @@ pub(crate) fn https(written: &Written, listen: &Listen, now: u64, report: &mut R
         addresses,
         served: Arc::new(reading.served?),
         files,
+        from_store,
         redirect: written.bool("https.redirect"),
         hsts: written.integer_if_set("https.hsts"),
     })
+}
+
+/// Whether certificates are looked for in the route store.
+fn from_store(written: &Written, routes: &Source, report: &mut Report) -> bool {
+    let is_redis = matches!(routes, Source::Redis(_));
+    let wanted = written.bool("https.redis");
+    if wanted && !is_redis && written.is_set("https.redis") {
+        report.fault(written.spelling("https.redis"), "needs routes in Redis; leave it out");
+    }
+    wanted && is_redis
 }
 
 fn files(written: &Written, bind: &[SecureAddress], report: &mut Report) -> Files {

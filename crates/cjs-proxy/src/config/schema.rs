@@ -187,6 +187,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Lowest version of TLS"),
     key("https.http2", &["server.https.http2"], Bool, Json("true"), Later(HTTP2),
         "Whether HTTP/2 is offered"),
+    key("https.redis", &["server.https.redis"], Bool, Json("true"), Now,
+        "Whether certificates are looked for in Redis too (`tls:<host>`); where it is set to true HTTPS is on without one in a file"),
     key("https.redirect", &["server.https.redirect"], Bool, Json("false"), Now,
         "Whether plain HTTP requests are redirected to HTTPS"),
     key("https.hsts", &["server.https.hsts"], Integer(0, 3_153_600_000), Json("null"), Now,

@@ -62,7 +62,9 @@ fn nothing_but_a_certificate_turns_it_on() {
     let told = remarks(r#"{"https": {"port": 443}}"#);
     assert_eq!(
         told,
-        ["note: c.json: https: neither https.key and https.cert nor https.certDir: HTTPS is off"]
+        [
+            "note: c.json: https: neither https.key and https.cert nor https.certDir, nor https.redis: HTTPS is off"
+        ]
     );
 }
 
@@ -70,7 +72,7 @@ fn nothing_but_a_certificate_turns_it_on() {
 fn what_is_set_is_in_force() {
     let folder = Folder::new();
     let more = r#", "port": 8443, "bind": "127.0.0.1", "ca": "@/ca.pem", "minVersion": "1.3", "redirect": true,
-                   "hsts": 0, "clientCa": "@/ca.pem", "clientAuth": "optional""#;
+                   "hsts": 0, "clientCa": "@/ca.pem", "clientAuth": "optional", "redis": false"#;
     let config = folder.load(&with(more)).unwrap();
     let expected = json!({
         "bind": [{"address": "127.0.0.1", "port": 8443}],
@@ -84,8 +86,24 @@ fn what_is_set_is_in_force() {
         "minVersion": "1.3",
         "port": 8443,
         "redirect": true,
+        "redis": false,
     });
     assert_eq!(at(&config.effective, "https"), Some(&expected));
+}
+
+#[test]
+fn certificates_in_redis_turn_it_on_where_that_is_said() {
+    let alone = effective(r#"{"https": {"redis": true}}"#);
+    assert_eq!(at(&alone, "https.redis"), Some(&json!(true)));
+    assert_eq!(effective(&alone.to_string()), alone);
+    let folder = Folder::new();
+    std::fs::write(folder.path("routes.json"), "{}").unwrap();
+    let by_file =
+        |https: &str| folder.load(&format!(r#"{{"driver": "file:@/routes.json", "https": {https}}}"#));
+    let with_pair = by_file(r#"{"key": "@/proxy.key", "cert": "@/proxy.crt"}"#).unwrap();
+    assert_eq!(at(&with_pair.effective, "https.redis"), Some(&json!(false)));
+    let fault = by_file(r#"{"redis": true}"#).unwrap_err();
+    assert!(fault.contains("https.redis: needs routes in Redis"), "{fault}");
 }
 
 #[test]
