@@ -27,6 +27,7 @@ mod lifecycle;
 mod marks_of_others;
 mod names;
 mod redis_outages;
+mod redis_certificates;
 mod redis_over_tls;
 mod reload;
 mod retries;

@@ -142,6 +142,12 @@ impl Redis {
         replace.unwrap();
     }
 
+    /// Makes `key` a hash of these fields, at once.
+    pub(crate) fn hash(&self, key: &str, fields: &[(&str, &str)]) {
+        let mut connection = self.connection().unwrap();
+        redis::pipe().atomic().del(key).hset_multiple(key, fields).exec(&mut connection).unwrap();
+    }
+
     /// Indexes in `dead:<frontend>`, in rising order.
     pub(crate) fn marks(&self, frontend: &str) -> Vec<usize> {
         let mut marks: Vec<usize> = self.query(&format!("SMEMBERS dead:{frontend}"));
