@@ -2,13 +2,10 @@
 //! by the supervisor, shares nothing.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use redis_router::{Router, Source, Table};
@@ -146,23 +143,16 @@ fn build(parts: Parts, waits: Waits) -> Core {
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
     let serve = |stream, peer| {
         core.account.connections.add(1);
+        #[cfg(debug_assertions)]
+        if crate::hooks::begins_with_http_2() {
+            let halves = crate::stream::split(stream, &core.connector.waits, crate::deadline::Cut::Read);
+            monoio::spawn(conn::contain_panic(conn::h2::serve(Rc::clone(core), halves, peer, port)));
+            return;
+        }
         let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
-        monoio::spawn(contain_panic(connection));
+        monoio::spawn(conn::contain_panic(connection));
     };
     listener.run(serve).await;
-}
-
-/// A panic while serving one connection costs that connection alone.
-async fn contain_panic(connection: impl Future<Output = ()>) {
-    let mut connection = Box::pin(connection);
-    let ended = poll_fn(move |context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(context)));
-        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
-    })
-    .await;
-    if ended.is_err() {
-        log::error!("a connection was given up: serving it panicked (the message above says where)");
-    }
 }
 
 /// Takes in what the supervisor says.
@@ -183,6 +173,7 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
             // The socket closes once its last connection is taken.
             listeners.take().iter().for_each(|listener| listener.stop());
             core.connector.pool.clear_idle();
+            core.connections.tell_of_drain();
         }
     }
 }

@@ -7,11 +7,12 @@ use monoio::net::TcpStream;
 
 use crate::bounds::{CLIENT_HEAD_BYTES, LINGER, LINGER_BYTES, LINGER_DRAINING};
 use crate::clock;
-use crate::context::{Core, Rules};
+use crate::conn::describe;
+use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
 use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
-use crate::exchange::{self, Client, Ending};
+use crate::exchange::{self, Ending};
 use crate::http::request::RequestHead;
 use crate::message_reader::MessageReader;
 use crate::stream;
@@ -60,12 +61,6 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
     }
     writer.io.finish();
     linger(&mut reader, core.draining.get()).await;
-}
-
-fn describe(rules: &Rules, peer: SocketAddr, port: u16) -> Client {
-    let address = peer.ip().to_canonical();
-    let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
-    Client { address, address_text: address.to_string(), trusted, port }
 }
 
 /// Reads on for a while after our side has ended: closing a socket with unread bytes in it resets the connection,
