@@ -7,6 +7,7 @@ mod differences;
 mod effective;
 mod file;
 mod health_check;
+mod https;
 mod identity;
 mod json;
 mod kind;

@@ -21,11 +21,37 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Pause after a full turn of accepts, in which the core gets to what it has.
 const BREATH: Duration = Duration::from_millis(1);
 
+/// A listening socket, and what is spoken there.
+pub(crate) struct Door {
+    pub(crate) socket: std::net::TcpListener,
+    pub(crate) speech: Speech,
+}
+
+/// What is spoken on a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    Plain,
+    /// TLS, at the address as the settings name it.
+    Tls(SocketAddr),
+}
+
+impl Door {
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, speech: self.speech })
+    }
+}
+
 /// A core's end of one listening socket.
 pub(crate) struct Listener {
     // Dropped before the socket.
     interest: Interest,
     socket: std::net::TcpListener,
+    /// What is spoken there.
+    pub(crate) speech: Speech,
     /// The driver wants sockets that do not block.
     is_epoll: bool,
     stopped: Cell<bool>,
@@ -40,7 +66,7 @@ impl Listener {
     /// # Errors
     /// The kernel can watch no more sockets.
     pub(crate) fn new(
-        socket: std::net::TcpListener,
+        Door { socket, speech }: Door,
         readiness: &Readiness,
         is_epoll: bool,
     ) -> io::Result<Self> {
@@ -49,6 +75,7 @@ impl Listener {
         Ok(Self {
             interest,
             socket,
+            speech,
             is_epoll,
             stopped: Cell::new(false),
             spare: RefCell::new(spare()),

@@ -71,6 +71,7 @@ fn built_in_page(status: u16) -> String {
         408 => "The request took too long to arrive.",
         413 => "The request is larger than this server accepts.",
         414 => "The address of this request is longer than this server accepts.",
+        421 => "This host is served over connections of its own, under another certificate.",
         431 => "The header of this request is larger than this server accepts.",
         502 => "The application did not give a valid answer.",
         503 => "The service is busy or being looked after. Please try again shortly.",
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_page_states_its_true_length() {
-        for status in [400, 405, 408, 413, 414, 431, 500, 502, 503, 504, 505] {
+        for status in [400, 405, 408, 413, 414, 421, 431, 500, 502, 503, 504, 505] {
             let text = text(status, &Pages::default(), false);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(

@@ -18,6 +18,15 @@ pub(crate) const TLS_READ_BYTES: usize = 17 * 1024;
 pub(crate) const RECORDS_OVERHEAD_BYTES: usize = 512;
 /// One receive while hands are shaken: a server's messages with its certificates most often fit.
 pub(crate) const HANDSHAKE_BYTES: usize = 8 * 1024;
+/// One receive of a client's first message: most often all of it.
+pub(crate) const HELLO_BYTES: usize = 4 * 1024;
+/// Handshakes with clients under way at once on one core. Each holds some 10 KB and ends with its time-out; a busy core
+/// completes as many in two seconds.
+pub(crate) const HANDSHAKES_AT_ONCE: usize = 4096;
+/// How long a handshake may take where nothing else bounds it.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
+/// How long a client whose handshake failed may go on sending, so that it sees why and no reset.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// One read from the route store over TLS: a record, as its answers are short.
 pub(crate) const STORE_READ_BYTES: usize = 16 * 1024;
 /// Receives that find out whether a resting connection with TLS has got nothing but tickets and keys. One with more of

@@ -14,6 +14,7 @@ use slab::Slab;
 use crate::account::Account;
 use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
+use crate::handshakes::Handshakes;
 use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
 use crate::pick::Turns;
@@ -36,6 +37,9 @@ pub(crate) struct Core {
     /// The drain waits no longer for requests that may be on their way on idle connections.
     pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
+    pub(crate) handshakes: Handshakes,
+    /// The port that HTTPS is spoken at; `None`: at none.
+    pub(crate) https_port: Option<u16>,
     pub(crate) complaints: Complaints,
     pub(crate) account: Arc<Account>,
     /// Asks the supervisor for another life in this one's place.

@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 
 use redis_router::{Router, Source, Table};
 
-use crate::accept::Listener;
+use crate::accept::{Door, Listener, Speech};
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
+use crate::handshakes::Handshakes;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
 use crate::runtime::{self, Driver};
+use crate::secured::Peer;
 use crate::settings::Settings;
 use crate::stream::Waits;
 use crate::upstream::connect::Connector;
@@ -35,7 +37,7 @@ const CUT_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Start {
     pub(crate) parts: Parts,
     /// Listening sockets of this core alone.
-    pub(crate) sockets: Vec<std::net::TcpListener>,
+    pub(crate) sockets: Vec<Door>,
     pub(crate) inbox: Inbox,
     /// Called once the core accepts.
     pub(crate) ready: Box<dyn FnOnce(Driver) + Send>,
@@ -68,7 +70,8 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     let is_epoll = driver == Driver::Epoll;
     let waits = Waits { wheel: Wheel::new(), readiness: Readiness::new()? };
     let readiness = waits.readiness.clone();
-    let core = build(start.parts, waits);
+    let https_port = https_port(&start.sockets)?;
+    let core = build(start.parts, waits, https_port);
     let core = Rc::new(core);
     let router = core.router.clone();
     let dialer = StoreDialer::new(&core.rules().settings, &core.connector);
@@ -104,16 +107,18 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
 }
 
 /// Wraps the sockets on this core.
-fn listen(
-    sockets: Vec<std::net::TcpListener>,
-    readiness: &Readiness,
-    is_epoll: bool,
-) -> io::Result<Vec<Rc<Listener>>> {
+fn listen(sockets: Vec<Door>, readiness: &Readiness, is_epoll: bool) -> io::Result<Vec<Rc<Listener>>> {
     let wrap = |socket| Listener::new(socket, readiness, is_epoll).map(Rc::new);
     sockets.into_iter().map(wrap).collect()
 }
 
-fn build(parts: Parts, waits: Waits) -> Core {
+/// The port of the first socket that TLS is spoken at.
+fn https_port(doors: &[Door]) -> io::Result<Option<u16>> {
+    let first = doors.iter().find(|door| door.speech != Speech::Plain);
+    first.map(|door| door.socket.local_addr().map(|address| address.port())).transpose()
+}
+
+fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
     let Parts { settings, outbox, questions, log, table, account, .. } = parts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
@@ -130,6 +135,8 @@ fn build(parts: Parts, waits: Waits) -> Core {
         hurries: Cell::new(false),
         idle_ended: Cell::new(false),
         connections: Connections::default(),
+        handshakes: Handshakes::default(),
+        https_port,
         complaints: Complaints::default(),
         untrusted_mentioned: Cell::new(false),
         turns: RefCell::default(),
@@ -143,14 +150,15 @@ fn build(parts: Parts, waits: Waits) -> Core {
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
     let serve = |stream, peer| {
         core.account.connections.add(1);
-        #[cfg(debug_assertions)]
-        if crate::hooks::begins_with_http_2() {
-            let halves = crate::stream::split(stream, &core.connector.waits, crate::deadline::Cut::Read);
-            monoio::spawn(conn::contain_panic(conn::h2::serve(Rc::clone(core), halves, peer, port)));
-            return;
-        }
-        let connection = conn::h1::serve(Rc::clone(core), stream, peer, port);
-        monoio::spawn(conn::contain_panic(connection));
+        let (core, peer) = (Rc::clone(core), Peer { address: peer, port, secured: None });
+        match listener.speech {
+            #[cfg(debug_assertions)]
+            Speech::Plain if crate::hooks::begins_with_http_2() => {
+                monoio::spawn(conn::contain_panic(conn::h2::serve_plain(core, stream, peer)))
+            }
+            Speech::Plain => monoio::spawn(conn::contain_panic(conn::h1::serve_plain(core, stream, peer))),
+            Speech::Tls(at) => monoio::spawn(conn::contain_panic(conn::https::serve(core, stream, peer, at))),
+        };
     };
     listener.run(serve).await;
 }
@@ -213,6 +221,7 @@ fn each_second(core: &Core, second: u64) {
     core.connector.pool.sweep(second);
     core.connector.resolver.tick(second);
     core.complaints.tick();
+    core.handshakes.tick();
     core.connections.cut_awaited_for_nobody();
 }
 

@@ -17,7 +17,7 @@ use crate::bounds::TICK_MILLIS;
 const PLACES: u64 = 1024;
 
 /// A time-out in ticks of the wheel; [`Ticks::NONE`] never passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticks(u64);
 
 impl Ticks {

@@ -76,6 +76,8 @@ pub(crate) enum Failure {
     ClientTimeout,
     /// The client left, or does not take its answer.
     ClientGone,
+    /// The certificate of the connection is not for this host, and there is another that is.
+    Misdirected,
     /// Nothing is served under this host.
     NoFrontend,
     /// The host is unknown here and the store cannot be asked.
@@ -107,6 +109,7 @@ impl Failure {
             Self::Client(fault) => Some(fault.client_status()),
             Self::ClientTimeout => Some(408),
             Self::ClientGone => None,
+            Self::Misdirected => Some(421),
             Self::NoFrontend => Some(400),
             Self::RoutesUnavailable(_) | Self::BackendBusy | Self::Shortage(_) => Some(503),
             Self::NoBackend
@@ -139,6 +142,7 @@ impl std::fmt::Display for Failure {
             Self::Client(fault) => write!(f, "bad request: {fault}"),
             Self::ClientTimeout => f.write_str("client too slow with its request"),
             Self::ClientGone => f.write_str("client left"),
+            Self::Misdirected => f.write_str("the host is not one of the certificate of this connection"),
             Self::NoFrontend => f.write_str("no frontend for this host"),
             Self::RoutesUnavailable(why) => write!(f, "routes unavailable: {why}"),
             Self::NoBackend => f.write_str("frontend has no usable backend"),

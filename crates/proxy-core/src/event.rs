@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use redis_router::Table;
+use tls::{Files, Reading};
 
 use crate::runtime::Driver;
 
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     /// A test wants the core replaced.
     #[cfg(debug_assertions)]
     Replace(usize),
+    /// The files of certificates have changed, and were read.
+    Certificates(Box<(Files, Reading)>),
     /// The embedded route table has changed.
     Table(Arc<Table>),
 }

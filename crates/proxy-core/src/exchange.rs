@@ -25,6 +25,7 @@ use crate::http::host;
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
 use crate::relay::{self, Beside, Broken, HeldBody, Progress};
+use crate::secured::Secured;
 use crate::sticky::Tag;
 use crate::upstream::connection::Upstream;
 use crate::upstream::pool::Leased;
@@ -43,6 +44,8 @@ pub(crate) struct Client {
     pub(crate) trusted: bool,
     /// Port it connected to.
     pub(crate) port: u16,
+    /// What TLS tells of it; `None`: it does not speak it with us.
+    pub(crate) secured: Option<Rc<Secured>>,
 }
 
 /// How the connection goes on.
@@ -144,9 +147,14 @@ impl Exchange<'_> {
         if hooks::run(self.core, &self.request.host, self.request.target.within(&self.request.bytes)) {
             return self.answer_ping(downstream).await;
         }
+        if let Some(secured) = &self.client.secured
+            && !secured.may_ask_for(self.core, &self.request.host).await
+        {
+            return Err(Failure::Misdirected);
+        }
         let route = self.route().await?;
         self.route = Some(Rc::clone(&route));
-        if self.options.https_redirect && !self.came_by_https() {
+        if self.wants_https() && !self.came_by_https() {
             return self.redirect_to_https(downstream).await;
         }
         let mut held = HeldBody::with_head(&mut downstream.body)?;
@@ -367,7 +375,7 @@ impl Exchange<'_> {
         let first = messages.decode_buffered(head.length).map_err(Failure::BackendInvalid)?;
         let can_finish = upload.is_done() || conversation::is_soon_read(request);
         let persistence = out.persistence(head, request.persistent() && !core.draining.get() && can_finish);
-        let more = self.more_lines(None);
+        let more = self.more_lines(None, head.has("strict-transport-security", messages.buffered()));
         let patience = rules.backend_patience.body;
         let relaying = conversation::relay_response(
             (core, patience),
@@ -405,7 +413,8 @@ impl Exchange<'_> {
         let forwarding = Forwarding {
             peer: &self.client.address_text,
             trusted: self.client.trusted,
-            scheme: "http",
+            scheme: if self.client.secured.is_some() { "https" } else { "http" },
+            member: self.client.secured.as_ref().and_then(|secured| secured.member.as_ref()),
             port: self.client.port,
             request_id: self.request_id,
         };
@@ -441,7 +450,7 @@ impl Exchange<'_> {
         let Upstream { mut messages, mut write, .. } = *upstream;
         drop(permit);
         let bytes = &messages.buffered()[..head.length];
-        let more = self.more_lines(None);
+        let more = self.more_lines(None, head.has("strict-transport-security", bytes));
         downstream.out.put_head(OutgoingHead { head, bytes, persistence: Persistence::Close, more: &more });
         downstream.out.flush().await.map_err(|_| Failure::ClientGone)?;
         messages.consume(head.length);

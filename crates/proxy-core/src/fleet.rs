@@ -11,7 +11,6 @@
 //! do so at once.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::thread::Builder;
@@ -21,6 +20,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use redis_router::Table;
 
+use crate::accept::Door;
 use crate::account::Account;
 use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STALL, STEADY_LIFE};
 use crate::error::StartError;
@@ -57,7 +57,7 @@ struct Life {
 
 /// A core's place: its sockets, and who serves them.
 struct Slot {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Door>,
     serving: Option<Life>,
     /// Started, and does not accept yet.
     arriving: Option<Life>,
@@ -92,7 +92,7 @@ impl Fleet {
     ///
     /// # Errors
     /// No more threads or file descriptors.
-    pub(crate) fn start(supplies: Supplies, sockets: Vec<Vec<TcpListener>>) -> Result<Self, StartError> {
+    pub(crate) fn start(supplies: Supplies, sockets: Vec<Vec<Door>>) -> Result<Self, StartError> {
         let cpus = cpus_for(sockets.len());
         let slot = |sockets| Slot {
             sockets,
@@ -138,7 +138,7 @@ impl Fleet {
         };
         let start = core::Start {
             parts,
-            sockets: slot.sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
+            sockets: slot.sockets.iter().map(Door::try_clone).collect::<io::Result<_>>()?,
             inbox,
             // A supervisor that has ended needs no telling.
             ready: Box::new(move |driver| drop(told.send(Event::CoreReady(core, id, driver)))),
@@ -329,8 +329,8 @@ impl Fleet {
     ///
     /// # Errors
     /// No more file descriptors.
-    pub(crate) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
-        self.slots.iter().flat_map(|slot| &slot.sockets).map(TcpListener::try_clone).collect()
+    pub(crate) fn sockets(&self) -> io::Result<Vec<Door>> {
+        self.slots.iter().flat_map(|slot| &slot.sockets).map(Door::try_clone).collect()
     }
 
     /// Drains every core and lets go of the sockets; in a `hurry` idle clients are not waited for long.

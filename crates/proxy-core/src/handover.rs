@@ -18,12 +18,17 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
+use crate::accept::{Door, Speech};
 use crate::bounds::HANDOVER_WAIT;
+use crate::listening::Given;
 
 /// Set for a process whose standard input is the socket pair.
 const MARK: &str = "CJS_PROXY_HANDOVER";
 /// What the new process says.
 const READY: &str = "ready";
+/// The byte that descriptors come with, by what is spoken on them.
+const PLAIN: u8 = b'+';
+const TLS: u8 = b's';
 /// Descriptors in one message; the kernel takes 253 at most (unix(7)).
 const FDS_PER_MESSAGE: usize = 128;
 
@@ -46,7 +51,7 @@ impl Origin {
     ///
     /// # Errors
     /// In words, for the operator: why the new process does not serve. It has been ended.
-    pub(crate) fn succeed(&self, sockets: &[TcpListener]) -> Result<u32, String> {
+    pub(crate) fn succeed(&self, sockets: &[Door]) -> Result<u32, String> {
         let executable = self.executable.display();
         let cannot = |error: io::Error| format!("cannot start {executable}: {error}");
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
@@ -77,13 +82,18 @@ fn reason(child: &mut Child, error: &io::Error) -> String {
     }
 }
 
-fn give(to: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
-    let fds: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-    let mut to_write = to;
-    to_write.write_all(&(fds.len() as u32).to_be_bytes())?;
-    for some in fds.chunks(FDS_PER_MESSAGE) {
-        let rights = [ControlMessage::ScmRights(some)];
-        sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"+")], &rights, MsgFlags::empty(), None)?;
+fn give(mut to: &UnixStream, doors: &[Door]) -> io::Result<()> {
+    to.write_all(&(doors.len() as u32).to_be_bytes())?;
+    for kind in [PLAIN, TLS] {
+        let fds: Vec<RawFd> = doors
+            .iter()
+            .filter(|door| matches!(door.speech, Speech::Tls(_)) == (kind == TLS))
+            .map(|door| door.socket.as_raw_fd())
+            .collect();
+        for some in fds.chunks(FDS_PER_MESSAGE) {
+            let rights = [ControlMessage::ScmRights(some)];
+            sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(&[kind])], &rights, MsgFlags::empty(), None)?;
+        }
     }
     Ok(())
 }
@@ -109,7 +119,7 @@ fn wait_until_ready(from: UnixStream) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     from: UnixStream,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Given>,
 }
 
 impl Inheritance {
@@ -138,7 +148,7 @@ impl Inheritance {
     }
 
     /// The sockets, and who is to be told once they are served.
-    pub(crate) fn split(self) -> (Vec<TcpListener>, Option<Predecessor>) {
+    pub(crate) fn split(self) -> (Vec<Given>, Option<Predecessor>) {
         (self.sockets, Some(Predecessor(self.from)))
     }
 }
@@ -156,18 +166,22 @@ impl Predecessor {
 }
 
 #[allow(unsafe_code, reason = "descriptors arrive as numbers")]
-fn receive(from: &UnixStream, sockets: &mut Vec<TcpListener>) -> io::Result<()> {
+fn receive(from: &UnixStream, sockets: &mut Vec<Given>) -> io::Result<()> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!([RawFd; FDS_PER_MESSAGE]);
     let mut bytes = [IoSliceMut::new(&mut byte)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(from.as_raw_fd(), &mut bytes, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = part {
-            // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
-            sockets.extend(fds.into_iter().map(|fd| unsafe { TcpListener::from_raw_fd(fd) }));
+        if let ControlMessageOwned::ScmRights(some) = part {
+            fds.extend(some);
         }
     }
+    let tls = Some(byte[0] == TLS);
+    // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
+    let socket = |fd| unsafe { TcpListener::from_raw_fd(fd) };
+    sockets.extend(fds.into_iter().map(|fd| Given { socket: socket(fd), tls }));
     Ok(())
 }
 
@@ -178,20 +192,25 @@ mod tests {
     #[test]
     fn sockets_arrive_with_their_addresses() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let sockets: Vec<_> =
-            (0..FDS_PER_MESSAGE + 3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        give(&ours, &sockets).unwrap();
+        let door = |number: usize| {
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let speech = if number < 2 { Speech::Tls(socket.local_addr().unwrap()) } else { Speech::Plain };
+            Door { socket, speech }
+        };
+        let doors: Vec<_> = (0..FDS_PER_MESSAGE + 5).map(door).collect();
+        give(&ours, &doors).unwrap();
         let mut count = [0; 4];
         (&theirs).read_exact(&mut count).unwrap();
-        assert_eq!(u32::from_be_bytes(count) as usize, sockets.len());
+        assert_eq!(u32::from_be_bytes(count) as usize, doors.len());
         let mut taken = Vec::new();
-        while taken.len() < sockets.len() {
+        while taken.len() < doors.len() {
             receive(&theirs, &mut taken).unwrap();
         }
-        let addresses = |sockets: &[TcpListener]| -> Vec<_> {
-            sockets.iter().map(|socket| socket.local_addr().unwrap()).collect()
-        };
-        assert_eq!(addresses(&taken), addresses(&sockets));
+        let address = |socket: &TcpListener| socket.local_addr().unwrap();
+        for (door, is_tls) in doors.iter().map(|door| (door, door.speech != Speech::Plain)) {
+            let found = taken.iter().find(|given| address(&given.socket) == address(&door.socket));
+            assert_eq!(found.unwrap().tls, Some(is_tls));
+        }
     }
 
     #[test]

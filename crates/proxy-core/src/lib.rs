@@ -12,6 +12,8 @@ mod api_version;
 mod authority;
 pub mod bounds;
 mod buffer;
+mod certificate_watch;
+mod certificates;
 mod checker;
 mod checking;
 mod choice;
@@ -30,6 +32,7 @@ mod event;
 mod exchange;
 mod fleet;
 mod handover;
+mod handshakes;
 #[cfg(debug_assertions)]
 mod hooks;
 pub mod http;
@@ -44,6 +47,7 @@ mod readiness;
 mod relay;
 mod reload;
 mod runtime;
+mod secured;
 mod service;
 pub mod settings;
 mod socket;
@@ -56,6 +60,11 @@ mod watch;
 
 pub use error::StartError;
 pub use memory::CountingAllocator;
+
+/// Seconds since 1970 by the wall clock; 0 before that.
+pub fn unix_seconds() -> u64 {
+    clock::unix_seconds()
+}
 
 /// The kernel interface that cores would use on this machine, as it is named to users.
 pub fn io_driver() -> &'static str {

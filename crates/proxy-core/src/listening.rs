@@ -6,14 +6,23 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::accept::{Door, Speech};
 use crate::error::StartError;
-use crate::settings::{Listen, ListenAddress};
+use crate::settings::{ListenAddress, Settings};
 
 /// Listening sockets, one of each address for each core.
 pub(crate) struct Sockets {
-    pub(crate) per_core: Vec<Vec<TcpListener>>,
-    /// As bound: a free port is taken.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) per_core: Vec<Vec<Door>>,
+    /// As bound: a free port is taken. And what is spoken there.
+    pub(crate) addresses: Vec<(SocketAddr, Speech)>,
+}
+
+/// A socket that this process was given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) socket: TcpListener,
+    /// What it was for before; `None`: it was for nobody.
+    pub(crate) tls: Option<bool>,
 }
 
 /// Has all addresses listened on by `cores` cores: by the `inherited` sockets as far as they are for them, else by new
@@ -21,26 +30,19 @@ pub(crate) struct Sockets {
 ///
 /// # Errors
 /// [`StartError::Listen`] for an address that cannot be had and must.
-pub(crate) fn bind(
-    listen: &Listen,
-    cores: usize,
-    mut inherited: Vec<TcpListener>,
-) -> Result<Sockets, StartError> {
+pub(crate) fn bind(settings: &Settings, mut inherited: Vec<Given>) -> Result<Sockets, StartError> {
+    let cores = settings.cores;
     let mut sockets = Sockets { per_core: (0..cores).map(|_| Vec::new()).collect(), addresses: Vec::new() };
-    for ListenAddress { address, optional } in &listen.addresses {
-        let ours = |socket: &mut TcpListener| {
-            socket
-                .local_addr()
-                .is_ok_and(|bound| bound == *address || (address.port() == 0 && bound.ip() == address.ip()))
-        };
-        let given: Vec<_> = inherited.extract_if(.., ours).collect();
-        match bind_all(*address, cores, listen.backlog, given) {
+    for (ListenAddress { address, optional }, speech) in wanted(settings) {
+        let given = inherited.extract_if(.., |given| is_for(given, address, speech));
+        let given = given.map(|given| given.socket).collect();
+        match bind_all(*address, cores, settings.listen.backlog, given) {
             Ok(bound) => {
                 let address = bound[0].local_addr().map_err(|error| StartError::Listen(*address, error))?;
-                sockets.addresses.push(address);
+                sockets.addresses.push((address, speech));
                 // With fewer cores than before some get two: what has arrived on a socket is served.
                 for (place, socket) in bound.into_iter().enumerate() {
-                    sockets.per_core[place % cores].push(socket);
+                    sockets.per_core[place % cores].push(Door { socket, speech });
                 }
             }
             Err(error) if *optional && is_family_missing(&error) => {
@@ -49,10 +51,24 @@ pub(crate) fn bind(
             Err(error) => return Err(StartError::Listen(*address, error)),
         }
     }
-    for left in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
+    for left in inherited.iter().filter_map(|given| given.socket.local_addr().ok()) {
         log::info!("no longer listening on {left}: the configuration does not name it");
     }
     if sockets.addresses.is_empty() { Err(StartError::NoAddress) } else { Ok(sockets) }
+}
+
+/// Every address of the settings, and what is to be spoken there.
+fn wanted(settings: &Settings) -> impl Iterator<Item = (&ListenAddress, Speech)> {
+    let plain = settings.listen.addresses.iter().map(|address| (address, Speech::Plain));
+    let secured = settings.https.iter().flat_map(|https| &https.addresses);
+    plain.chain(secured.map(|listen| (listen, Speech::Tls(listen.address))))
+}
+
+/// Whether a given socket is for this address. Where any port will do, it must have been for the same before.
+fn is_for(given: &Given, address: &SocketAddr, speech: Speech) -> bool {
+    let Ok(bound) = given.socket.local_addr() else { return false };
+    let same = given.tls.is_none_or(|tls| tls == matches!(speech, Speech::Tls(_)));
+    bound == *address || (address.port() == 0 && bound.ip() == address.ip() && same)
 }
 
 /// One socket a core on the same address. SO_REUSEPORT would let a second proxy share the port unnoticed, so the

@@ -1,6 +1,8 @@
 //! What a configuration read anew can change while the cores run. Pure.
 
-use crate::settings::Settings;
+use std::sync::Arc;
+
+use crate::settings::{Https, Settings};
 
 /// The settings to go by from now on: `new`, but for what is fixed at the start; and the keys whose new values wait for
 /// a restart.
@@ -16,11 +18,13 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
     fixed(old.routes != new.routes || old.store_trust != new.store_trust, "redis and driver");
     fixed(old.route_cache != new.route_cache, "server.lruCache");
     fixed(old.identity != new.identity, "user and group");
+    let https = merge_https(old.https.as_ref(), new.https.as_ref(), &mut fixed);
     // The log's thread and each core's buffer are made at the start.
     let begins_log = old.access_log.is_none() && new.access_log.is_some();
     fixed(begins_log, "server.accessLog (none at the start)");
     let merged = Settings {
         listen: old.listen.clone(),
+        https,
         cores: old.cores,
         routes: old.routes.clone(),
         store_trust: old.store_trust.clone(),
@@ -30,4 +34,19 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
         ..new
     };
     (merged, waiting)
+}
+
+/// Certificates and what goes with them change; the sockets stay. A certificate that is of no use now stays as it was.
+fn merge_https(
+    old: Option<&Https>,
+    new: Option<&Https>,
+    fixed: &mut impl FnMut(bool, &'static str),
+) -> Option<Https> {
+    let (Some(old), Some(new)) = (old, new) else {
+        fixed(old.is_some() != new.is_some(), "https (on or off)");
+        return old.cloned();
+    };
+    fixed(old.addresses != new.addresses, "https.bind and https.port");
+    let served = Arc::new(new.served.after(&old.served));
+    Some(Https { addresses: old.addresses.clone(), served, ..new.clone() })
 }

@@ -1,19 +1,20 @@
 //! What a service manager is told, and what it gives: systemd's notifications, watchdog and socket activation. Without
 //! one all of it does nothing.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
+use crate::listening::Given;
+
 /// Sockets that the service manager listens on for this process (sd_listen_fds(3)).
-pub(crate) fn sockets() -> Vec<TcpListener> {
+pub(crate) fn sockets() -> Vec<Given> {
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for place in 0..given.len() {
         match given.take_tcp_listener(place) {
-            Ok(socket) => sockets.extend(socket),
+            Ok(socket) => sockets.extend(socket.map(|socket| Given { socket, tls: None })),
             Err(error) => log::warn!("socket {place} of the service manager is not used: {error}"),
         }
     }

@@ -4,17 +4,20 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use redis_router::{Balance, CacheSettings, Source};
-pub use tls::Trust;
+pub use tls::{Error as Problem, Files, Pair, Place, Served, Trust};
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where clients connect.
     pub listen: Listen,
+    /// HTTPS for clients; `None`: off.
+    pub https: Option<Https>,
     /// Cores to run; at least 1 and at most the number of usable CPUs.
     pub cores: usize,
     /// Where routes come from.
@@ -70,6 +73,21 @@ pub struct ListenAddress {
     /// True where the family may be missing on this machine without that being an error (the default "all
     /// addresses" names both IPv4 and IPv6).
     pub optional: bool,
+}
+
+/// HTTPS for clients.
+#[derive(Debug, Clone)]
+pub struct Https {
+    /// Where it is listened for; the backlog is that of [`Listen`].
+    pub addresses: Vec<ListenAddress>,
+    /// Where the certificates are from, to be read again when they change.
+    pub files: Files,
+    /// The certificates as they were read.
+    pub served: Arc<Served>,
+    /// Whether requests over plain HTTP are sent to HTTPS.
+    pub redirect: bool,
+    /// `max-age` of Strict-Transport-Security, in seconds; `None`: not sent.
+    pub hsts: Option<u64>,
 }
 
 /// How backends are connected to.

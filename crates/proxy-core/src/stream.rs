@@ -21,7 +21,7 @@ use crate::buffer::Buffer;
 use crate::deadline::{Cut, Deadline, Ticks, Wheel};
 use crate::readiness::{Interest, Readiness};
 
-pub(crate) use self::tls::secure;
+pub(crate) use self::tls::{Unheard, drain, hear, secure, welcome};
 
 /// What the connections of a core wait by.
 #[derive(Clone)]
@@ -282,6 +282,20 @@ impl WriteHalf {
         if let Transport::Tls(tls) = &self.transport {
             // As in `finish`.
             let _ = self.send_now(&tls.close());
+        }
+    }
+
+    /// Sends all of `bytes`: at once what the socket takes, as that is most often all; the rest as
+    /// [`Self::write_all`] does.
+    async fn send_all(&mut self, bytes: Vec<u8>, patience: Ticks) -> Result<(), StreamError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match send(self.fd, &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) if count == bytes.len() => Ok(()),
+            Ok(count) => self.push(Buffer::from_vec(bytes, count), patience).await.0,
+            Err(Errno::EAGAIN | Errno::EINTR) => self.push(Buffer::from_vec(bytes, 0), patience).await.0,
+            Err(_) => Err(StreamError::Closed),
         }
     }
 

@@ -13,8 +13,11 @@ use nix::unistd::{Gid, Uid, initgroups, setgid, setuid};
 use redis_router::{Source, Table};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use tls::{Files, Reading};
 
+use crate::accept::Speech;
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS, SHRINK_WAIT};
+use crate::certificate_watch::CertificateWatch;
 use crate::checking::Checking;
 use crate::control::Control;
 use crate::error::StartError;
@@ -44,6 +47,26 @@ pub struct Program<'a> {
     pub control: Option<String>,
 }
 
+/// What the supervisor has beside the cores.
+struct Companions<'a> {
+    reload: &'a Reload,
+    upgrades: Upgrades,
+    checking: Checking,
+    certificates: Option<CertificateWatch>,
+}
+
+impl Companions<'_> {
+    /// Has them do what the settings say now.
+    fn follow(&mut self, supplies: &Supplies) {
+        self.checking.follow(supplies);
+        let files = supplies.settings.https.as_ref().map(|https| &https.files);
+        if files != self.certificates.as_ref().map(|watch| &watch.files) {
+            self.certificates =
+                files.map(|files| CertificateWatch::begin(files.clone(), supplies.tell.clone()));
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT has been answered by a drain, or another process has taken over.
 ///
 /// # Errors
@@ -55,7 +78,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let (inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
     settings.upstream.trust.load();
     let settings = Arc::new(settings);
-    let sockets = listening::bind(&settings.listen, settings.cores, inherited)?;
+    let sockets = listening::bind(&settings, inherited)?;
     let table = read_table(&settings.routes)?;
     let log = settings.access_log.as_ref().map(|log| LogWriter::start(log, settings.cores)).transpose()?;
     if let Some(identity) = &settings.identity {
@@ -73,8 +96,8 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
             from.accepted();
         }
         service::ready();
-        let checking = Checking::default();
-        supervise(&events, &mut fleet, program.reload, (upgrades, checking));
+        let (reload, checking) = (program.reload, Checking::default());
+        supervise(&events, &mut fleet, Companions { reload, upgrades, checking, certificates: None });
     });
     drop(watcher);
     if let Some(log) = fleet.supplies.log.take() {
@@ -84,7 +107,11 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
 }
 
 /// Waits until every core accepts, and says where clients can connect.
-fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) -> Result<(), StartError> {
+fn start(
+    events: &Receiver<Event>,
+    fleet: &mut Fleet,
+    addresses: &[(SocketAddr, Speech)],
+) -> Result<(), StartError> {
     loop {
         match events.recv() {
             Ok(Event::CoreReady(core, life, driver)) if fleet.ready(core, life) => {
@@ -109,18 +136,13 @@ fn start(events: &Receiver<Event>, fleet: &mut Fleet, addresses: &[SocketAddr]) 
 }
 
 /// Waits for signals and cores until every core has ended.
-fn supervise(
-    events: &Receiver<Event>,
-    fleet: &mut Fleet,
-    reload: &Reload,
-    (mut upgrades, mut checking): (Upgrades, Checking),
-) {
+fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, mut beside: Companions<'_>) {
     if !fleet.is_stopping() {
-        checking.follow(&fleet.supplies);
+        beside.follow(&fleet.supplies);
     }
     let (mut weigh_at, mut looked) = (clock::now(), clock::now());
     let mut watchdog = Watchdog::new(clock::now());
-    while !fleet.is_over() || upgrades.is_under_way() {
+    while !fleet.is_over() || beside.upgrades.is_under_way() {
         let now = clock::now();
         let interval = fleet.supplies.settings.memory.interval;
         if now >= weigh_at {
@@ -130,26 +152,21 @@ fn supervise(
         if now - looked >= LOOK_INTERVAL || fleet.next_restart().is_some_and(|at| at <= now) {
             looked = now;
             fleet.look();
-            checking.look(&fleet.supplies);
-            upgrades.consider_hangs(fleet);
+            beside.checking.look(&fleet.supplies);
+            beside.upgrades.consider_hangs(fleet);
             watchdog.beat(now);
         }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
         let weigh = weigh_at.saturating_duration_since(now);
         match events.recv_timeout(restart.min(LOOK_INTERVAL).min(weigh)) {
-            Ok(event) => act(event, fleet, reload, (&mut upgrades, &mut checking)),
+            Ok(event) => act(event, fleet, &mut beside),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-fn act(
-    event: Event,
-    fleet: &mut Fleet,
-    reload: &Reload,
-    (upgrades, checking): (&mut Upgrades, &mut Checking),
-) {
+fn act(event: Event, fleet: &mut Fleet, beside: &mut Companions<'_>) {
     match event {
         Event::Signal(SIGTERM | SIGINT) if fleet.is_stopping() => {
             log::warn!("told to stop a second time: stopping at once");
@@ -158,28 +175,29 @@ fn act(
         Event::Signal(SIGTERM | SIGINT) => {
             log::info!("draining: no new connections, requests in flight are answered");
             service::stopping();
-            checking.stop();
+            beside.checking.stop();
             fleet.stop(true);
         }
         Event::Signal(SIGUSR1) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
-        Event::Signal(SIGUSR2) => upgrades.begin(fleet, None),
+        Event::Signal(SIGUSR2) => beside.upgrades.begin(fleet, None),
         Event::Signal(_) if fleet.is_stopping() => {}
         Event::Signal(_) => {
             service::reloading();
-            go_by(fleet, reload());
-            checking.follow(&fleet.supplies);
+            go_by(fleet, (beside.reload)());
+            beside.follow(&fleet.supplies);
             service::ready();
         }
         Event::CoreReady(core, life, _) => drop(fleet.ready(core, life)),
         // Only a core that never served fails for good, and all have.
         Event::CoreEnded(core, life, ended) => drop(fleet.ended(core, life, ended)),
         Event::Table(table) => change_table(fleet, table),
-        Event::CheckerEnded(life, ended) => checking.ended(life, ended),
-        Event::Upgrade(asker) => upgrades.begin(fleet, Some(asker)),
+        Event::Certificates(read) => change_certificates(fleet, &read.0, read.1),
+        Event::CheckerEnded(life, ended) => beside.checking.ended(life, ended),
+        Event::Upgrade(asker) => beside.upgrades.begin(fleet, Some(asker)),
         Event::Succeeded(outcome, asker) => {
-            upgrades.came_out(fleet, outcome, asker);
+            beside.upgrades.came_out(fleet, outcome, asker);
             if fleet.is_stopping() {
-                checking.stop();
+                beside.checking.stop();
             }
         }
         #[cfg(debug_assertions)]
@@ -206,13 +224,31 @@ fn go_by(fleet: &mut Fleet, read: Result<Settings, String>) {
         log.retarget(new);
     }
     merged.upstream.trust.load();
-    let settings = Arc::new(merged);
-    fleet.supplies.settings = Arc::clone(&settings);
-    fleet.tell_all(|| Message::Settings(Arc::clone(&settings)));
+    change_settings(fleet, merged);
     log::info!("SIGHUP: the configuration was read anew and is in force");
     for keys in waiting {
         log::warn!("SIGHUP: the new value of {keys} takes a restart");
     }
+}
+
+fn change_settings(fleet: &mut Fleet, settings: Settings) {
+    let settings = Arc::new(settings);
+    fleet.supplies.settings = Arc::clone(&settings);
+    fleet.tell_all(|| Message::Settings(Arc::clone(&settings)));
+}
+
+/// Serves the certificates that were read from `files` from now on. One that is of no use stays as it was.
+fn change_certificates(fleet: &mut Fleet, files: &Files, reading: Reading) {
+    let mut settings = Settings::clone(&fleet.supplies.settings);
+    let Some(https) = settings.https.as_mut().filter(|https| https.files == *files) else { return };
+    for fault in reading.faults.iter().chain(&reading.broken) {
+        log::error!("{fault}; what was served before stays");
+    }
+    reading.doubts.iter().for_each(|doubt| log::warn!("{doubt}"));
+    let Some(served) = reading.served else { return };
+    https.served = Arc::new(served.after(&https.served));
+    log::info!("certificates were read anew: {} are served", https.served.len());
+    change_settings(fleet, settings);
 }
 
 fn change_table(fleet: &mut Fleet, table: Arc<Table>) {
@@ -284,9 +320,10 @@ fn become_user(identity: &Identity, log: Option<&LogWriter>) -> Result<(), Start
 }
 
 /// Says where clients can connect, once they can.
-fn announce(driver: Driver, addresses: &[SocketAddr], fleet: &Fleet) {
-    for address in addresses {
-        log::info!("listening on {address}");
+fn announce(driver: Driver, addresses: &[(SocketAddr, Speech)], fleet: &Fleet) {
+    for (address, speech) in addresses {
+        let https = if *speech == Speech::Plain { "" } else { " for HTTPS" };
+        log::info!("listening on {address}{https}");
     }
     let routes = match &fleet.supplies.settings.routes {
         Source::Redis(redis) => format!("Redis at {}", redis.deployment),

@@ -21,10 +21,27 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "listening",
             "memory",
             "service",
+            "certificate_watch",
             "watch",
         ],
     ),
-    ("flow", &["checker", "core", "context", "inbox", "conn", "exchange", "choice", "conversation", "hooks"]),
+    (
+        "flow",
+        &[
+            "checker",
+            "core",
+            "context",
+            "inbox",
+            "conn",
+            "exchange",
+            "choice",
+            "conversation",
+            "hooks",
+            "certificates",
+            "handshakes",
+            "secured",
+        ],
+    ),
     (
         "I/O",
         &[

@@ -17,6 +17,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A server's certificate, its chain or its key is of no use.
+    Pair {
+        /// The file, or whatever else it was read from.
+        origin: String,
+        /// What is wrong with it; nothing of a key shows in it.
+        problem: String,
+    },
+    /// A client's first message has no end within what is read of it.
+    HelloTooLarge,
     /// This machine has no certificate authorities.
     NoSystemStore {
         /// What was found instead.
@@ -64,6 +73,8 @@ impl fmt::Display for Error {
                 "{}: {problem}; accepted: a PEM file with the certificates of one or more authorities",
                 file.display()
             ),
+            Self::Pair { origin, problem } => write!(f, "{origin}: {problem}"),
+            Self::HelloTooLarge => f.write_str("TLS: the first message is too large"),
             Self::NoSystemStore { problem } => write!(
                 f,
                 "no certificate authorities on this machine ({problem}); install the package ca-certificates, or name a \

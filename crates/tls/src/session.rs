@@ -6,15 +6,19 @@
 
 use std::fmt;
 
-use rustls::AlertDescription;
+use std::sync::Arc;
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus, WriteTraffic,
 };
+use rustls::{AlertDescription, CommonState, ProtocolVersion, ServerConfig};
 
 use crate::bounds::{CONTROL_BYTES, RECORD_BYTES, RECORD_OVERHEAD_BYTES};
 use crate::error::Error;
+use crate::member::Member;
 use crate::trust::{Clients, Verification};
 
 /// One end of a TLS connection.
@@ -34,9 +38,10 @@ pub struct Session {
     outgoing: Vec<u8>,
 }
 
-/// Which end it is. The server's will be another variant.
+/// Which end it is.
 enum Connection {
     Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
 }
 
 /// Where the peer's side stands.
@@ -124,6 +129,15 @@ impl Session {
         Ok(Self::new(Connection::Client(Box::new(connection))))
     }
 
+    /// The server's end of a connection of which `received` has been received: the client's first message, perhaps more.
+    ///
+    /// # Errors
+    /// The configuration is of no use.
+    pub fn server(config: Arc<ServerConfig>, received: Vec<u8>) -> Result<Self, Error> {
+        let connection = UnbufferedServerConnection::new(config)?;
+        Ok(Self { incoming: received, ..Self::new(Connection::Server(Box::new(connection))) })
+    }
+
     fn new(connection: Connection) -> Self {
         Self {
             connection,
@@ -166,6 +180,20 @@ impl Session {
     /// Takes what is to be sent now; most often empty. Data that is encrypted later has what is pending before it.
     pub fn take_pending(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outgoing)
+    }
+
+    /// Whether the peer cannot go on before it has what is pending, though the handshake is over here: a server's last
+    /// message in TLS 1.2. The tickets of TLS 1.3 go out with the first data.
+    pub fn owes(&self) -> bool {
+        let Connection::Server(server) = &self.connection else { return false };
+        !self.outgoing.is_empty() && server.protocol_version() == Some(ProtocolVersion::TLSv1_2)
+    }
+
+    /// Who the client is, once the handshake is over; `None`: it has shown no certificate.
+    pub fn member(&self) -> Option<Member> {
+        let Connection::Server(server) = &self.connection else { return None };
+        let state: &CommonState = server;
+        Member::of(state.peer_certificates()?.first()?)
     }
 
     /// Goes on with the handshake as far as what was received allows.
@@ -298,6 +326,7 @@ impl Connection {
     fn wants_write(&self) -> bool {
         match self {
             Self::Client(client) => client.wants_write(),
+            Self::Server(server) => server.wants_write(),
         }
     }
 
@@ -310,6 +339,7 @@ impl Connection {
     ) -> (usize, Result<Turn, Error>) {
         match self {
             Self::Client(client) => take(client.process_tls_records(incoming), task, surplus, outgoing),
+            Self::Server(server) => take(server.process_tls_records(incoming), task, surplus, outgoing),
         }
     }
 }

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::bounds::{AUTHORITIES_BYTES, RESUMABLE_SESSIONS};
+use crate::certificate::bad_pem;
 use crate::error::Error;
 
 /// The authorities that servers' certificates are verified against. Clones share them.
@@ -47,19 +48,7 @@ impl Trust {
     /// # Errors
     /// The file cannot be read, holds no certificate, or a bad one.
     pub fn file(path: &Path) -> Result<Self, Error> {
-        let wrong = |problem: String| Error::Authorities { file: path.to_owned(), problem };
-        let text = read_bounded(path).map_err(wrong)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&text) {
-            let certificate = certificate.map_err(|error| wrong(format!("bad PEM: {error}")))?;
-            let number = roots.len() + 1;
-            let added = roots.add(certificate);
-            added.map_err(|error| wrong(format!("certificate {number} in it is bad: {error}")))?;
-        }
-        if roots.is_empty() {
-            return Err(wrong("no certificate in it".into()));
-        }
-        Ok(Self(Arc::new(Source::File(Arc::new(roots)))))
+        Ok(Self(Arc::new(Source::File(read_roots(path)?))))
     }
 
     /// Reads what was not read yet, so that no later call does: a system's store is some 150 files or one large one.
@@ -135,6 +124,26 @@ fn config(provider: &Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     config.resumption = Resumption::in_memory_sessions(RESUMABLE_SESSIONS);
     Arc::new(config)
+}
+
+/// The authorities of a PEM file.
+///
+/// # Errors
+/// The file cannot be read, holds no certificate, or a bad one.
+pub(crate) fn read_roots(path: &Path) -> Result<Arc<RootCertStore>, Error> {
+    let wrong = |problem: String| Error::Authorities { file: path.to_owned(), problem };
+    let text = read_bounded(path).map_err(wrong)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| wrong(bad_pem(&error)))?;
+        let number = roots.len() + 1;
+        let added = roots.add(certificate);
+        added.map_err(|error| wrong(format!("certificate {number} in it is bad: {error}")))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("no certificate in it".into()));
+    }
+    Ok(Arc::new(roots))
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {

@@ -1,6 +1,7 @@
 //! Addresses in the file: where to listen, whom to trust.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -70,6 +71,50 @@ fn bind_object(node: &Node, members: &[(String, Node)]) -> Result<BindAddress, R
     }
     let address = address.ok_or_else(|| Kind::Bind.mismatch(node))?;
     Ok(BindAddress { address, port })
+}
+
+/// One entry of `https.bind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SecureAddress {
+    pub(crate) bind: BindAddress,
+    /// Files of the certificate and the key that are served there by default; `None`: those of `https`.
+    pub(crate) pair: Option<(PathBuf, PathBuf)>,
+}
+
+/// The value of `https.bind`: as [`bind`], with files of a certificate in an object; none is a value too.
+///
+/// # Errors
+/// Which entry is not accepted.
+pub(crate) fn secure_bind(node: &Node) -> Result<Vec<SecureAddress>, Refusal> {
+    let Node::List(items) = node else { return Ok(vec![secure_address(node)?]) };
+    if items.len() > ADDRESSES_MAX {
+        return Err(Refusal::new(format!("too many addresses; accepted: at most {ADDRESSES_MAX}")));
+    }
+    let entry = |(index, item)| secure_address(item).map_err(|refusal| refusal.within(&format!("[{index}]")));
+    items.iter().enumerate().map(entry).collect()
+}
+
+fn secure_address(node: &Node) -> Result<SecureAddress, Refusal> {
+    let refuse = |_: Refusal| Kind::SecureBind.mismatch(node);
+    let Node::Object(members) = node else {
+        return Ok(SecureAddress { bind: bind_address(node).map_err(refuse)?, pair: None });
+    };
+    let is_file = |(name, _): &&(String, Node)| matches!(name.as_str(), "key" | "cert");
+    let (files, rest): (Vec<_>, Vec<_>) = members.iter().partition(is_file);
+    let rest: Vec<(String, Node)> = rest.into_iter().cloned().collect();
+    let bind = bind_object(node, &rest)?;
+    let file = |wanted: &str| {
+        let found = files.iter().find(|(name, member)| name == wanted && !member.is_off());
+        found.map(|(_, member)| match member {
+            Node::Text(text) => Ok(PathBuf::from(text)),
+            _ => Err(Kind::Text.mismatch(member).within(&format!(".{wanted}"))),
+        })
+    };
+    match (file("cert").transpose()?, file("key").transpose()?) {
+        (Some(certificate), Some(key)) => Ok(SecureAddress { bind, pair: Some((certificate, key)) }),
+        (None, None) => Ok(SecureAddress { bind, pair: None }),
+        _ => Err(Refusal::new("has one of \"key\" and \"cert\" alone; accepted: both or neither")),
+    }
 }
 
 /// The value of `server.address6`: IPv6 addresses; none is a value too.

@@ -11,6 +11,7 @@ use proxy_core::settings::{
 use redis_router::{Balance, CacheSettings};
 
 use super::health_check::health_check;
+use super::https::https;
 use super::kind::LogTarget;
 use super::report::Report;
 use super::schema::{self, Fallback};
@@ -28,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) memory: u64,
     /// Whether the process may become another user.
     pub(crate) root: bool,
+    /// Seconds since 1970, for what is said of certificates.
+    pub(crate) now: u64,
 }
 
 impl Machine {
@@ -37,6 +40,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             root: nix::unistd::geteuid().is_root(),
             memory: usable_memory(),
+            now: proxy_core::unix_seconds(),
         }
     }
 }
@@ -77,8 +81,10 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
     let (backend_ca, store_ca) = (path("server.backendCa"), path("redis.ca"));
     let cores = cores(written, machine, report);
     let routes = store::source(written, folder, report);
+    let listen = listen(written, report);
     let settings = Settings {
-        listen: listen(written, report),
+        https: https(written, &listen, machine.now, report),
+        listen,
         cores,
         health_check: health_check(written, &routes, report),
         store_trust: read_trust("redis.ca", store_ca.as_deref(), report),

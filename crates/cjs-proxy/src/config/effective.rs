@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use proxy_core::settings::{
-    AccessLogFormat, AccessLogTarget, HealthCheck, Limits, Scope, Settings, Timeouts,
+    AccessLogFormat, AccessLogTarget, HealthCheck, Https, Limits, ListenAddress, Place, Scope, Settings,
+    Timeouts,
 };
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 use serde_json::{Map, Value, json};
@@ -24,9 +25,40 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
         Source::File(path) => drop(root.insert("driver".into(), file_address(path))),
         Source::Embedded(_) => {}
     }
+    let https = assembled.settings.https.as_ref();
+    root.insert("https".into(), https.map_or(Value::Null, https_keys));
     let check = assembled.settings.health_check.as_ref();
     root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
     Value::Object(root)
+}
+
+/// Files by their names: what is in them is nobody's business.
+fn https_keys(https: &Https) -> Value {
+    let pair =
+        |wanted: &Place| https.files.named.iter().find(|(place, _)| place == wanted).map(|(_, pair)| pair);
+    let address = |listen: &ListenAddress| {
+        let mut entry = json!({ "address": listen.address.ip(), "port": listen.address.port() });
+        if let Some(pair) = pair(&Place::At(listen.address)) {
+            entry["cert"] = json!(pair.certificate);
+            entry["key"] = json!(pair.key);
+        }
+        entry
+    };
+    let default = pair(&Place::Default);
+    let any = https.files.named.first().map(|(_, pair)| pair);
+    json!({
+        "bind": https.addresses.iter().map(address).collect::<Value>(),
+        "ca": any.map_or(&[][..], |pair| &pair.chain),
+        "cert": default.map(|pair| &pair.certificate),
+        "certDir": https.files.folder,
+        "clientAuth": if https.files.members_required { "required" } else { "optional" },
+        "clientCa": https.files.members,
+        "hsts": https.hsts,
+        "key": default.map(|pair| &pair.key),
+        "minVersion": if https.files.tls12 { "1.2" } else { "1.3" },
+        "port": https.addresses.first().map(|first| first.address.port()),
+        "redirect": https.redirect,
+    })
 }
 
 fn health_check(check: &HealthCheck) -> Value {

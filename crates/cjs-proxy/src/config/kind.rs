@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::addresses::{self, BindAddress};
+use super::addresses::{self, BindAddress, SecureAddress};
 use super::json::Node;
 use super::store_url::StoreUrl;
 
@@ -15,6 +15,8 @@ const TIMEOUT_MAX: f64 = 604_800.0;
 /// Smallest time-out but 0, in seconds: deadlines are checked that often.
 const TIMEOUT_MIN: f64 = 0.1;
 
+/// Files one key may name.
+const PATHS_MAX: usize = 16;
 /// Servers one key may name.
 const SERVERS_MAX: usize = 64;
 
@@ -40,6 +42,10 @@ pub(crate) enum Kind {
     Bind,
     /// IPv6 addresses without ports.
     Bind6,
+    /// Addresses with certificates of their own; none is a value too.
+    SecureBind,
+    /// Files, in order; none is a value too.
+    Paths,
     Networks,
     /// Address of the route store, or a list of two: read from the first, write to the second.
     Store,
@@ -69,6 +75,8 @@ pub(crate) enum Value {
     Text(String),
     AccessLog(LogTarget),
     Bind(Vec<BindAddress>),
+    SecureBind(Vec<SecureAddress>),
+    Paths(Vec<PathBuf>),
     Networks(Vec<IpNet>),
     Store(Box<StoreAddress>),
     Servers(Vec<(String, u16)>),
@@ -129,6 +137,8 @@ impl Kind {
             Self::Account => "a name or a number".into(),
             Self::Bind => "an IP address, a list of them, or a list of {\"address\", \"port\"}".into(),
             Self::Bind6 => "an IPv6 address or a list of them".into(),
+            Self::SecureBind => "an IP address, a list of them, or a list of {\"address\", \"port\", \"key\", \"cert\"}".into(),
+            Self::Paths => "a path or a list of paths".into(),
             Self::Networks => "a list of IP addresses and CIDRs".into(),
             Self::Store => {
                 "\"redis://user:password@host:port/db#prefix\" (\"rediss://\" over TLS), \
@@ -178,6 +188,8 @@ impl Kind {
             (Self::AccessLog, _) => self.access_log(node),
             (Self::Bind, _) => addresses::bind(node).map(Value::Bind),
             (Self::Bind6, _) => addresses::bind6(node).map(Value::Bind),
+            (Self::SecureBind, _) => addresses::secure_bind(node).map(Value::SecureBind),
+            (Self::Paths, _) => self.paths(node).map(Value::Paths),
             (Self::Networks, Node::List(items)) => addresses::networks(items).map(Value::Networks),
             (Self::Store, _) => self.store(node),
             (Self::Servers(port), Node::List(items)) => self.servers(port, items),
@@ -194,6 +206,21 @@ impl Kind {
             _ => return Err(self.mismatch(node)),
         };
         Ok(Value::AccessLog(target))
+    }
+
+    fn paths(self, node: &Node) -> Result<Vec<PathBuf>, Refusal> {
+        let items = match node {
+            Node::List(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        if items.len() > PATHS_MAX {
+            return Err(Refusal::new(format!("too many entries; accepted: at most {PATHS_MAX}")));
+        }
+        let path = |item: &Node| match item {
+            Node::Text(text) if !text.is_empty() => Ok(text.into()),
+            _ => Err(self.mismatch(item)),
+        };
+        items.iter().map(path).collect()
     }
 
     fn store(self, node: &Node) -> Result<Value, Refusal> {

@@ -6,8 +6,8 @@ use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
-    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Seconds, Secret, Section,
-    Servers, Shape, Store, Text, Timeout,
+    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Paths, Seconds, Secret, Section,
+    SecureBind, Servers, Shape, Store, Text, Timeout,
 };
 
 // No file may ask for more than the data plane can hold.
@@ -63,7 +63,6 @@ pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
-const TLS: &str = "TLS for clients";
 const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
 
@@ -169,30 +168,32 @@ pub(crate) static KEYS: &[Key] = &[
     key("server.greedyWildcard", &[], Shape("anything"), Json("null"), Ignored,
         "Of a fork of Hipache. A wildcard stands for any number of labels without it"),
 
-    key("https", &["server.https"], Section(Off), Json("null"), Later(TLS),
+    key("https", &["server.https"], Section(Off), Json("null"), Now,
         "HTTPS listeners; off without a certificate and with `bind: []`"),
     key("https.port", &["server.https.port"], Integer(0, 65_535), Json("443"), Now,
         "Port of the addresses in `https.bind` that name none"),
-    key("https.bind", &["server.https.bind"], Shape("an IP address, a list of them, or a list of {\"address\", \"port\", \"key\", \"cert\"}"), Words("as `server.bind`"), Now,
-        "Addresses to listen on; `[]`: HTTPS is off"),
+    key("https.bind", &["server.https.bind"], SecureBind, Words("as `server.bind`"), Now,
+        "Addresses to listen on, each perhaps with a default certificate of its own; `[]`: HTTPS is off"),
     key("https.key", &["server.https.key"], Text, Json("null"), Now,
         "File with the private key of the default certificate"),
     key("https.cert", &["server.https.cert"], Text, Json("null"), Now,
         "File with the default certificate and its chain"),
-    key("https.ca", &["server.https.ca"], Shape("a path or a list of paths"), Json("[]"), Now,
+    key("https.ca", &["server.https.ca"], Paths, Json("[]"), Now,
         "Files with more certificates of the chain"),
     key("https.certDir", &["server.https.certDir"], Text, Json("null"), Now,
-        "Directory with `<host>.crt` and `<host>.key`, `*.example.tld.crt` too"),
+        "Directory with `<host>.crt` and `<host>.key`, `*.example.tld.crt` too; at most 10000 pairs"),
     key("https.minVersion", &["server.https.minVersion"], Choice(&["1.2", "1.3"]), Json("\"1.2\""), Now,
         "Lowest version of TLS"),
     key("https.http2", &["server.https.http2"], Bool, Json("true"), Now,
         "Whether HTTP/2 is offered"),
     key("https.redirect", &["server.https.redirect"], Bool, Json("false"), Now,
         "Whether plain HTTP requests are redirected to HTTPS"),
-    key("https.hsts", &["server.https.hsts"], Shape("seconds, or null for none"), Json("null"), Now,
-        "`max-age` of Strict-Transport-Security"),
+    key("https.hsts", &["server.https.hsts"], Integer(0, 3_153_600_000), Json("null"), Now,
+        "`max-age` of Strict-Transport-Security in seconds; `null`: the field is not sent"),
     key("https.clientCa", &["server.https.clientCa"], Text, Json("null"), Now,
-        "File with the authorities of client certificates"),
+        "File with the authorities of client certificates; `null`: clients are not asked for one"),
+    key("https.clientAuth", &["server.https.clientAuth"], Choice(&["required", "optional"]), Json("\"required\""), Now,
+        "Whether a client without a certificate is turned away, where `https.clientCa` is set"),
     key("https.passphrase", &["server.https.passphrase"], Secret, Json("null"), Ignored,
         "Keys are read without a passphrase"),
     key("https.ciphers", &["server.https.ciphers"], Shape("anything"), Json("null"), Ignored,

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::Machine;
-use super::addresses::BindAddress;
+use super::addresses::{BindAddress, SecureAddress};
 use super::json::Node;
 use super::kind::{self, Empty, Kind, LogTarget, Refusal, StoreAddress, Value};
 use super::report::Report;
@@ -184,6 +185,18 @@ impl Written {
             Value::Bind(addresses) => Some(addresses),
             _ => panic!("{path} is no address list"),
         }
+    }
+
+    pub(crate) fn secure_bind_if_set(&self, path: &'static str) -> Option<&[SecureAddress]> {
+        match self.set(path)? {
+            Value::SecureBind(addresses) => Some(addresses),
+            _ => panic!("{path} is no address list"),
+        }
+    }
+
+    pub(crate) fn paths(&self, path: &'static str) -> Vec<PathBuf> {
+        let Value::Paths(paths) = self.value(path) else { panic!("{path} is no list of paths") };
+        paths
     }
 
     pub(crate) fn store_if_set(&self, path: &'static str) -> Option<&StoreAddress> {

@@ -1,6 +1,5 @@
 //! One HTTP/1.x connection: its requests one after the other, then an orderly end.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
@@ -15,13 +14,19 @@ use crate::downstream::{Downstream, RequestBody, ResponseOut};
 use crate::exchange::{self, Ending};
 use crate::http::request::RequestHead;
 use crate::message_reader::MessageReader;
-use crate::stream;
+use crate::secured::Peer;
+use crate::stream::{self, ReadHalf, WriteHalf};
+
+/// Serves a connection over plain TCP until it ends.
+pub(crate) async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: Peer) {
+    let halves = stream::split(stream, &core.connector.waits, Cut::Read);
+    serve(core, halves, peer).await;
+}
 
 /// Serves the connection until it ends.
-pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, port: u16) {
+pub(crate) async fn serve(core: Rc<Core>, (read, write): (ReadHalf, WriteHalf), peer: Peer) {
     let mut rules = core.rules();
-    let mut client = describe(&rules, peer, port);
-    let (read, write) = stream::split(stream, &core.connector.waits, Cut::Read);
+    let mut client = describe(&rules, &peer);
     let messages = MessageReader::new(read, CLIENT_HEAD_BYTES, Rc::clone(&core.connector.bulk));
     let mut reader = H1Reader::new(messages, rules.client_patience);
     let mut writer = H1Writer::new(write, rules.client_patience.body);
@@ -40,7 +45,7 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: SocketAddr, p
         let started = clock::now();
         if !Rc::ptr_eq(&rules, &core.rules.borrow()) {
             rules = core.rules();
-            client = describe(&rules, peer, port);
+            client = describe(&rules, &peer);
             reader.patience = rules.client_patience;
             writer.patience = rules.client_patience.body;
         }

@@ -5,7 +5,6 @@ mod shared;
 mod stream;
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -21,11 +20,19 @@ use crate::bounds::{
 use crate::context::{Core, Registration, Rules};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::h2::outflow::Payload;
+use crate::secured::Peer;
 use crate::stream::wire::{SharedWire, Wire};
 use crate::stream::{ReadHalf, WriteHalf};
 
-/// Serves the connection until it ends. The halves are past their handshake, where they have TLS.
-pub(crate) async fn serve(core: Rc<Core>, halves: (ReadHalf, WriteHalf), peer: SocketAddr, port: u16) {
+/// Serves a connection over plain TCP until it ends: for tests that write raw frames.
+#[cfg(debug_assertions)]
+pub(crate) async fn serve_plain(core: Rc<Core>, stream: monoio::net::TcpStream, peer: Peer) {
+    let halves = crate::stream::split(stream, &core.connector.waits, crate::deadline::Cut::Read);
+    serve(core, halves, peer).await;
+}
+
+/// Serves the connection until it ends. Where it has TLS, hands were shaken.
+pub(crate) async fn serve(core: Rc<Core>, halves: (ReadHalf, WriteHalf), peer: Peer) {
     let rules = core.rules();
     let fd = halves.1.fd();
     let bulk = Rc::clone(&core.connector.bulk);
@@ -34,7 +41,7 @@ pub(crate) async fn serve(core: Rc<Core>, halves: (ReadHalf, WriteHalf), peer: S
     // Declared last, dropped first: before the socket is closed.
     let registration = core.connections.register(fd);
     let Some(connection) = shake_hands(&wire, &rules).await else { return };
-    let shared = Rc::new(Shared::new(Rc::clone(&core), wire.clone(), fd, (peer, port)));
+    let shared = Rc::new(Shared::new(Rc::clone(&core), wire.clone(), fd, peer));
     let idle = core.connector.waits.wheel.timer();
     let mut serving = Serving { shared, connection, registration: &registration, idle, stage: Stage::Open };
     poll_fn(|context| serving.poll(context)).await;
@@ -136,7 +143,7 @@ impl Serving<'_> {
     /// A client that breaks the protocol, or a rule of ours, may be worth knowing of.
     fn tell(&self, error: &Error) {
         if !error.is_io() {
-            log::debug!("{}: an HTTP/2 connection is given up: {error}", self.shared.peer());
+            log::debug!("{}: an HTTP/2 connection is given up: {error}", self.shared.peer.address);
         }
     }
 
@@ -157,7 +164,7 @@ impl Serving<'_> {
         if self.shared.is_abused() {
             log::debug!(
                 "{}: an HTTP/2 connection asks for too much that it does not want",
-                self.shared.peer()
+                self.shared.peer.address
             );
             return self.end(Reason::ENHANCE_YOUR_CALM);
         }

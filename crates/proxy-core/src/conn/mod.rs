@@ -2,14 +2,15 @@
 
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod https;
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
 use crate::context::Rules;
 use crate::exchange::Client;
+use crate::secured::Peer;
 
 /// A panic while serving one connection costs that connection alone, one while answering a stream that stream.
 pub(crate) async fn contain_panic(task: impl Future<Output = ()>) {
@@ -24,8 +25,14 @@ pub(crate) async fn contain_panic(task: impl Future<Output = ()>) {
     }
 }
 
-fn describe(rules: &Rules, peer: SocketAddr, port: u16) -> Client {
-    let address = peer.ip().to_canonical();
+fn describe(rules: &Rules, peer: &Peer) -> Client {
+    let address = peer.address.ip().to_canonical();
     let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
-    Client { address, address_text: address.to_string(), trusted, port }
+    Client {
+        address,
+        address_text: address.to_string(),
+        trusted,
+        port: peer.port,
+        secured: peer.secured.clone(),
+    }
 }

@@ -13,6 +13,9 @@ use crate::http::encode::Persistence;
 use crate::http::host;
 use crate::{answer, clock};
 
+/// The port of HTTPS where none is written.
+const HTTPS_PORT: u16 = 443;
+
 impl Exchange<'_> {
     pub(super) async fn answer_ping(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
         self.status = 200;
@@ -23,13 +26,23 @@ impl Exchange<'_> {
         Ok(ending_of(persistence))
     }
 
+    /// Whether the operator wants HTTPS, for this host or for all.
+    pub(super) fn wants_https(&self) -> bool {
+        self.options.https_redirect || self.rules.settings.https.as_ref().is_some_and(|https| https.redirect)
+    }
+
     /// Whether the client speaks HTTPS, to this proxy or to a trusted one before it.
     pub(super) fn came_by_https(&self) -> bool {
+        self.client.secured.is_some() || self.a_trusted_proxy_says_https()
+    }
+
+    fn a_trusted_proxy_says_https(&self) -> bool {
         self.client.trusted
             && self.request.values_of("x-forwarded-proto").any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
     }
 
-    /// Sends the client to the same target over HTTPS, on the port that HTTPS has by default.
+    /// Sends the client to the same target over HTTPS: on the port that this proxy speaks it at, else on the one it has
+    /// by default.
     pub(super) async fn redirect_to_https(
         &mut self,
         downstream: &mut Downstream<'_>,
@@ -38,12 +51,16 @@ impl Exchange<'_> {
         let keeps_method = !matches!(request.method(), b"GET" | b"HEAD");
         self.status = answer::to_https_status(keeps_method);
         let persistence = self.own_persistence(downstream);
-        let more = self.more_lines(None);
+        let more = self.more_lines(None, false);
         let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
         // The target was parsed as printable ASCII.
         let target = String::from_utf8_lossy(request.target.within(&request.bytes));
         let target = if target.starts_with('/') { &target } else { "/" };
-        let host = host::without_port(&request.host);
+        let name = host::without_port(&request.host);
+        let host = match self.core.https_port.filter(|port| *port != HTTPS_PORT) {
+            Some(port) => &format!("{name}:{port}"),
+            None => name,
+        };
         let sent =
             downstream.out.send_own(|out| answer::to_https(out, host, target, keeps_method, asked)).await;
         sent.map_err(|_| Failure::ClientGone)?;
@@ -55,9 +72,14 @@ impl Exchange<'_> {
     }
 
     /// Lines that the answer gets from the proxy: the cookie that keeps the client on its backend, and what it asked
-    /// to be told. Most often empty.
-    pub(super) fn more_lines(&self, error: Option<&Failure>) -> Vec<u8> {
+    /// to be told; and, over HTTPS, that it is to come by HTTPS alone, unless the backend `says_how_to_come` itself. Most
+    /// often empty.
+    pub(super) fn more_lines(&self, error: Option<&Failure>, says_how_to_come: bool) -> Vec<u8> {
         let mut lines = Vec::new();
+        let hsts = self.rules.settings.https.as_ref().and_then(|https| https.hsts);
+        if let Some(seconds) = hsts.filter(|_| !says_how_to_come && self.came_by_https()) {
+            lines.extend_from_slice(format!("Strict-Transport-Security: max-age={seconds}\r\n").as_bytes());
+        }
         if let (Some(tag), None) = (self.to_keep_to, error) {
             lines.extend_from_slice(tag.set_cookie_line().as_bytes());
         }
@@ -93,7 +115,7 @@ impl Exchange<'_> {
             _ => self.own_persistence(downstream),
         };
         self.status = status;
-        let more = self.more_lines(Some(failure));
+        let more = self.more_lines(Some(failure), false);
         let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
         let pages = &self.rules.settings.pages;
         let sent = downstream.out.send_own(|out| answer::error(out, status, pages, asked)).await;

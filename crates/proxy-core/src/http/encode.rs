@@ -1,6 +1,8 @@
 //! Heads as they go out: the request to a backend, the response to a client. Everything end-to-end keeps its
 //! bytes, order and case; hop-by-hop fields are taken off; the proxy's own fields come last.
 
+use tls::Member;
+
 use super::head::{Length, Version};
 use super::headers::{Field, Name, copy_fields, is_nominated};
 use super::request::RequestHead;
@@ -18,6 +20,8 @@ pub(crate) struct Forwarding<'a> {
     pub(crate) trusted: bool,
     /// `http` or `https`.
     pub(crate) scheme: &'a str,
+    /// Who the client is by its certificate, where it has shown one.
+    pub(crate) member: Option<&'a Member>,
     /// Port the client connected to.
     pub(crate) port: u16,
     /// Value for `X-Request-Id` where the client sent no usable one.
@@ -70,6 +74,8 @@ pub(crate) fn request(
             && match field.known {
                 Name::Host => !request.absolute && !request.host.is_empty(),
                 Name::RequestId => own_request_id.is_none(),
+                // Not even a trusted proxy's: it may pass on what it does not know.
+                Name::ClientCertificate => false,
                 known => !known.is_forwarding() || (forwarding.trusted && known != Name::ForwardedFor),
             }
     });
@@ -90,8 +96,14 @@ pub(crate) fn request(
 /// The head as a backend would get it from an untrusted client: for fuzzing.
 #[doc(hidden)]
 pub fn request_for_fuzzing(head: &RequestHead) -> Vec<u8> {
-    let forwarding =
-        Forwarding { peer: "192.0.2.1", trusted: false, scheme: "http", port: 80, request_id: 0 };
+    let forwarding = Forwarding {
+        peer: "192.0.2.1",
+        trusted: false,
+        scheme: "http",
+        member: None,
+        port: 80,
+        request_id: 0,
+    };
     let mut out = Vec::new();
     request(
         &mut out,
@@ -129,6 +141,10 @@ fn forwarding_fields(out: &mut Vec<u8>, request: &RequestHead, forwarding: &Forw
     }
     if !given(Name::ForwardedPort) {
         line(out, "X-Forwarded-Port", itoa::Buffer::new().format(forwarding.port).as_bytes());
+    }
+    if let Some(member) = forwarding.member {
+        line(out, "X-Client-Cert-Subject", member.subject.as_bytes());
+        line(out, "X-Client-Cert-Fingerprint", member.fingerprint.as_bytes());
     }
 }
 
@@ -277,6 +293,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
@@ -293,8 +310,14 @@ mod tests {
     use crate::http::head::HeadLimits;
 
     const LIMITS: HeadLimits = HeadLimits { bytes: 65_536, fields: 100, target: 1000 };
-    const PEER: Forwarding<'static> =
-        Forwarding { peer: "10.0.0.9", trusted: false, scheme: "http", port: 80, request_id: 0xabc };
+    const PEER: Forwarding<'static> = Forwarding {
+        peer: "10.0.0.9",
+        trusted: false,
+        scheme: "http",
+        member: None,
+        port: 80,
+        request_id: 0xabc,
+    };
     const OWN: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Real-IP: 10.0.0.9\r\nX-Forwarded-Host: a\r\n\
         X-Forwarded-Proto: http\r\nX-Forwarded-Protocol: http\r\nX-Forwarded-Port: 80\r\n";
 

@@ -31,6 +31,7 @@ pub(crate) enum Name {
     ForwardedProto,
     ForwardedProtocol,
     RealIp,
+    ClientCertificate,
     RequestId,
     Debug,
     Other,
@@ -62,6 +63,8 @@ impl Name {
             17 if like(name, "x-forwarded-proto") => Self::ForwardedProto,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             20 if like(name, "x-forwarded-protocol") => Self::ForwardedProtocol,
+            21 if like(name, "x-client-cert-subject") => Self::ClientCertificate,
+            25 if like(name, "x-client-cert-fingerprint") => Self::ClientCertificate,
             _ => Self::Other,
         }
     }
@@ -158,6 +161,8 @@ mod tests {
             ("X_Forwarded_For", Name::ForwardedFor),
             ("x_real-ip", Name::RealIp),
             ("X-Forwarded-Protocol", Name::ForwardedProtocol),
+            ("X-Client_Cert-Subject", Name::ClientCertificate),
+            ("x-client-cert-FINGERPRINT", Name::ClientCertificate),
             ("Content_Length", Name::Other),
             ("Hosts", Name::Other),
             ("", Name::Other),

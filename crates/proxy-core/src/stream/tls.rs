@@ -5,10 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use tls::{Error, Handshake, Read, Session};
+use tls::{Error, Handshake, Hello, Listener, Member, Misheard, Read, Session};
 
-use crate::bounds::{BULK_BYTES, HANDSHAKE_BYTES, QUIET_LOOKS, RECORDS_OVERHEAD_BYTES, TLS_READ_BYTES};
+use crate::bounds::{
+    BULK_BYTES, HANDSHAKE_BYTES, HELLO_BYTES, LINGER_BYTES, QUIET_LOOKS, RECORDS_OVERHEAD_BYTES,
+    TLS_READ_BYTES,
+};
 use crate::buffer::{Buffer, BulkBuffers};
+use crate::deadline::Ticks;
 use crate::stream::{ReadHalf, StreamError, Transport, WriteHalf};
 
 /// One connection's session. Its borrows end before anything is awaited.
@@ -56,13 +60,115 @@ pub(crate) async fn secure(
         sent?;
         received = receive_some(read, &mut session).await?;
     }
+    share((read, write), session, bulk, received);
+    Ok(())
+}
+
+/// Has both halves speak TLS.
+fn share(
+    (read, write): (&mut ReadHalf, &mut WriteHalf),
+    mut session: Session,
+    bulk: Rc<BulkBuffers>,
+    received: Received,
+) {
     // What it holds still holds it, in a vector of its own size.
     session.take_back();
     let left = if session.holds_incoming() { Read::More } else { Read::Drained };
     let tls = Rc::new(Tls::new(session, bulk, (left, received)));
     read.transport = Transport::Tls(Rc::clone(&tls));
     write.transport = Transport::Tls(tls);
-    Ok(())
+}
+
+/// Why a client's first message was not heard.
+#[derive(Debug)]
+pub(crate) enum Unheard {
+    /// The client has left, or took too long.
+    Gone,
+    /// It speaks HTTP without TLS.
+    PlainHttp,
+    /// What it says is no first message.
+    Misheard(Misheard),
+}
+
+impl std::fmt::Display for Unheard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the client left or took too long"),
+            Self::PlainHttp => f.write_str("the client speaks HTTP without TLS"),
+            Self::Misheard(misheard) => misheard.error.fmt(f),
+        }
+    }
+}
+
+/// Waits for the first message of a client, for as long as the deadline of `read` says. Nothing is answered.
+pub(crate) async fn hear(read: &ReadHalf) -> Result<Hello, Unheard> {
+    read.readable().await.map_err(|_| Unheard::Gone)?;
+    let mut listener = Listener::default();
+    loop {
+        let incoming = listener.incoming();
+        incoming.reserve(HELLO_BYTES);
+        match read.receive(incoming, HELLO_BYTES) {
+            Ok(None) => read.readable().await.map_err(|_| Unheard::Gone)?,
+            Ok(Some(0)) | Err(_) => return Err(Unheard::Gone),
+            // No record of TLS begins with a letter, and every method of HTTP does.
+            Ok(Some(_)) if incoming[0].is_ascii_uppercase() => return Err(Unheard::PlainHttp),
+            Ok(Some(_)) => {
+                if let Some(hello) = listener.hear().map_err(Unheard::Misheard)? {
+                    return Ok(hello);
+                }
+            }
+        }
+    }
+}
+
+/// Shakes hands with a client whose first message `session` was given; both halves speak TLS from then on. Reads wait as
+/// long as their deadline says, writes may make no progress for as long as `patience`. Who the client has proved to be.
+///
+/// # Errors
+/// Why there is no connection, in words. The client has been told.
+pub(crate) async fn welcome(
+    (read, write): (&mut ReadHalf, &mut WriteHalf),
+    mut session: Session,
+    bulk: Rc<BulkBuffers>,
+    patience: Ticks,
+) -> Result<Option<Member>, String> {
+    // There may be more where the first message came from.
+    let mut received = Received::Full;
+    loop {
+        let progress = session.handshake();
+        let is_done = matches!(progress, Ok(Handshake::Done));
+        if is_done && !session.owes() {
+            break;
+        }
+        let sent = write.send_all(session.take_pending(), patience).await;
+        progress.map_err(|error| error.to_string())?;
+        sent.map_err(|_| "TLS: the client left in the handshake".to_owned())?;
+        if is_done {
+            break;
+        }
+        received = receive_some(read, &mut session).await.map_err(|error| error.to_string())?;
+    }
+    let member = session.member();
+    share((read, write), session, bulk, received);
+    Ok(member)
+}
+
+/// Takes in and throws away what a client sends until it ends its side, or until the deadline of `read`. Not over TLS.
+pub(crate) async fn drain(read: &ReadHalf) {
+    let mut left = LINGER_BYTES;
+    let mut bytes = Vec::with_capacity(HELLO_BYTES);
+    while left > 0 {
+        bytes.clear();
+        match read.receive(&mut bytes, HELLO_BYTES) {
+            Ok(Some(0)) | Err(_) => return,
+            Ok(Some(count)) => left = left.saturating_sub(count),
+            Ok(None) => {
+                if read.readable().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the peer's next bytes.

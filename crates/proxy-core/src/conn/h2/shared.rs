@@ -1,7 +1,6 @@
 //! What the streams of one connection share, and what is counted of it.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +11,7 @@ use crate::context::{Core, Rules};
 use crate::downstream::h1::ClientPatience;
 use crate::downstream::h2::outflow::Outflow;
 use crate::exchange::Client;
+use crate::secured::Peer;
 use crate::stream::wire::SharedWire;
 
 /// One connection, for its streams. It holds the socket open as long as one of them lives.
@@ -22,8 +22,7 @@ pub(super) struct Shared {
     pub(super) outflow: Rc<Outflow>,
     /// Whether the idle time is running.
     pub(super) rests: Cell<bool>,
-    peer: SocketAddr,
-    port: u16,
+    pub(super) peer: Peer,
     /// The client by the rules of its last request.
     client: RefCell<(Rc<Rules>, Rc<Client>)>,
     /// Streams whose tasks live.
@@ -36,9 +35,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Rc<Core>, wire: SharedWire, fd: RawFd, (peer, port): (SocketAddr, u16)) -> Self {
+    pub(super) fn new(core: Rc<Core>, wire: SharedWire, fd: RawFd, peer: Peer) -> Self {
         let rules = core.rules();
-        let client = Rc::new(describe(&rules, peer, port));
+        let client = Rc::new(describe(&rules, &peer));
         Self {
             outflow: Rc::new(Outflow::new(Rc::clone(&core.connector.bulk))),
             core,
@@ -46,7 +45,6 @@ impl Shared {
             fd,
             rests: Cell::new(false),
             peer,
-            port,
             client: RefCell::new((rules, client)),
             streams: Cell::new(0),
             waker: RefCell::new(None),
@@ -55,17 +53,13 @@ impl Shared {
         }
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
     /// The rules for a request that begins now, and the client by them.
     pub(super) fn client(&self) -> (Rc<Rules>, Rc<Client>) {
         let mut known = self.client.borrow_mut();
         if !Rc::ptr_eq(&known.0, &self.core.rules.borrow()) {
             let rules = self.core.rules();
             self.wire.with(|wire| wire.set_patience(rules.client_patience.body));
-            let client = Rc::new(describe(&rules, self.peer, self.port));
+            let client = Rc::new(describe(&rules, &self.peer));
             *known = (rules, client);
         }
         known.clone()
