@@ -133,6 +133,37 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 256;
 pub(crate) const READINESS_EVENTS: usize = 256;
 /// Submission entries of a core's ring; fewer are tried when locked memory is short.
 pub(crate) const RING_ENTRIES: [u32; 3] = [4096, 1024, 256];
+/// Streams of one HTTP/2 connection at once. As many requests as a browser has in flight; RFC 9113 asks for 100 or more.
+pub(crate) const H2_STREAMS: u32 = 128;
+/// Bytes of a request body that one stream may send ahead of its backend: what a connection of 20 ms needs for 100 Mbit/s.
+pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all streams of a connection together: what it can make the proxy hold of requests.
+pub(crate) const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// First memory for the head of a request put into the form of HTTP/1.1; most fit.
+pub(crate) const H2_HEAD_BYTES: usize = 512;
+/// Bytes of a received frame: the least that the protocol allows, as larger ones only delay other streams.
+pub(crate) const H2_FRAME_BYTES: u32 = 16 * 1024;
+/// Bytes of responses that wait for the socket of one HTTP/2 connection, over all its streams. Backends are read no
+/// further meanwhile.
+pub(crate) const H2_OUTFLOW_BYTES: usize = 1024 * 1024;
+/// Streams of a connection that were reset and are still remembered, for frames that were on their way.
+pub(crate) const H2_RESETS_REMEMBERED: usize = 64;
+/// Streams that the peer may reset before they were looked at; then the connection ends (CVE-2023-44487).
+pub(crate) const H2_RESETS_UNSEEN: usize = 64;
+/// Streams that the peer's mistakes may have had reset; then the connection ends.
+pub(crate) const H2_FAULTS: usize = 256;
+/// Requests that a connection may take back beyond those that it let be answered; then it ends. Each has cost a backend
+/// something.
+pub(crate) const H2_CANCELLED: u64 = 512;
+/// Bytes that a connection may receive for each that a request or response was made of, in the long run: the rest are
+/// frames that ask for nothing, such as PING, SETTINGS and WINDOW_UPDATE. One with more ends.
+pub(crate) const H2_TALK_PER_BYTE: u64 = 8;
+/// How much it may have of them whatever it asked for, once divided by that.
+pub(crate) const H2_IDLE_TALK_BYTES: u64 = 512 * 1024;
+/// Bytes of one connection that are read before others get their turn.
+pub(crate) const TURN_READ_BYTES: usize = 256 * 1024;
+/// How long the others then have.
+pub(crate) const TURN_BREATH: Duration = Duration::from_millis(1);
 /// Resolution of all time-outs on connections.
 pub(crate) const TICK_MILLIS: u64 = 100;
 
@@ -141,4 +172,7 @@ const _: () = assert!(REPLAY_BYTES <= BULK_BYTES, "a held body is sent as one ch
 const _: () =
     assert!(TLS_READ_BYTES > 16 * 1024 + 256 + 5, "a record is at most so long (RFC 5246 section 6.2.3)");
 const _: () = assert!(RECORDS_OVERHEAD_BYTES >= (BULK_BYTES / (16 * 1024) + 2) * 32);
+const _: () =
+    assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW, "one stream must not need more than all have");
+const _: () = assert!(H2_FRAME_BYTES as usize <= REPLAY_BYTES, "a held body takes whole frames");
 const _: () = assert!(CLIENT_HEAD_BYTES < BULK_BYTES && UPSTREAM_HEAD_BYTES < BULK_BYTES);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use nix::sys::socket::{Shutdown, shutdown};
 use redis_router::Router;
@@ -130,22 +131,52 @@ pub(crate) struct Connections(RefCell<Slab<Connection>>);
 
 struct Connection {
     fd: RawFd,
+    kind: Kind,
     idle: bool,
     /// The backend's connection whose answer is awaited for this client.
     awaited: Option<Cutter>,
-    /// The client has reset its connection.
+    /// The client has reset its connection, or this stream of it.
     gone: bool,
+    /// Whom to tell of a drain.
+    waker: Option<Waker>,
+}
+
+/// What an entry stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    /// One of the requests that share a connection.
+    Stream,
 }
 
 impl Connections {
     /// Registers the connection on `fd`. The registration must be dropped before the socket is closed.
     pub(crate) fn register(&self, fd: RawFd) -> Registration<'_> {
-        let key = self.0.borrow_mut().insert(Connection { fd, idle: true, awaited: None, gone: false });
-        Registration { connections: self, key }
+        self.insert(fd, Kind::Connection)
     }
 
+    /// Registers a request that shares the connection on `fd` with others. As for [`Self::register`].
+    pub(crate) fn register_stream(&self, fd: RawFd) -> Registration<'_> {
+        self.insert(fd, Kind::Stream)
+    }
+
+    fn insert(&self, fd: RawFd, kind: Kind) -> Registration<'_> {
+        let idle = kind == Kind::Connection;
+        let entry = Connection { fd, kind, idle, awaited: None, gone: false, waker: None };
+        Registration { connections: self, key: self.0.borrow_mut().insert(entry) }
+    }
+
+    /// Connections, each counted once.
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.0.borrow().iter().filter(|(_, entry)| entry.kind == Kind::Connection).count()
+    }
+
+    /// Wakes those that asked to be told of a drain.
+    pub(crate) fn tell_of_drain(&self) {
+        let mut connections = self.0.borrow_mut();
+        let wakers: Vec<Waker> = connections.iter_mut().filter_map(|(_, entry)| entry.waker.take()).collect();
+        drop(connections);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Ends the connections that wait for a request. One whose request has just arrived still serves it.
@@ -166,9 +197,7 @@ impl Connections {
         let broken = crate::socket::broken(&clients);
         for (connection, _) in awaiting.iter_mut().zip(broken).filter(|(_, is_broken)| *is_broken) {
             connection.gone = true;
-            if let Some(backend) = connection.awaited.take() {
-                backend.cut();
-            }
+            connection.cut_awaited();
         }
     }
 
@@ -178,9 +207,15 @@ impl Connections {
             // As in `end_idle`.
             let _ = shutdown(connection.fd, Shutdown::Both);
             connection.gone = true;
-            if let Some(backend) = connection.awaited.take() {
-                backend.cut();
-            }
+            connection.cut_awaited();
+        }
+    }
+}
+
+impl Connection {
+    fn cut_awaited(&mut self) {
+        if let Some(backend) = self.awaited.take() {
+            backend.cut();
         }
     }
 }
@@ -194,7 +229,27 @@ pub(crate) struct Registration<'a> {
 impl Registration<'_> {
     /// Says which backend connection the client's answer comes from; it must be taken back before that is closed.
     pub(crate) fn waits_for(&self, backend: Option<Cutter>) {
-        self.connections.0.borrow_mut()[self.key].awaited = backend;
+        let entry = &mut self.connections.0.borrow_mut()[self.key];
+        entry.awaited = backend;
+        if entry.gone {
+            entry.cut_awaited();
+        }
+    }
+
+    /// Says that nobody waits for the answer any more, and ends the backend's work for it.
+    pub(crate) fn client_left(&self) {
+        let entry = &mut self.connections.0.borrow_mut()[self.key];
+        entry.gone = true;
+        entry.cut_awaited();
+    }
+
+    /// Has `waker` woken when a drain begins.
+    pub(crate) fn wake_to_drain(&self, waker: &Waker) {
+        let slot = &mut self.connections.0.borrow_mut()[self.key].waker;
+        match slot {
+            Some(present) => present.clone_from(waker),
+            None => *slot = Some(waker.clone()),
+        }
     }
 
     /// Whether the client was found to have reset its connection.

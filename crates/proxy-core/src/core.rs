@@ -2,13 +2,10 @@
 //! by the supervisor, shares nothing.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use redis_router::{Router, Source, Table};
@@ -157,24 +154,15 @@ async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
         core.account.connections.add(1);
         let (core, peer) = (Rc::clone(core), Peer { address: peer, port, secured: None });
         match listener.speech {
-            Speech::Plain => monoio::spawn(contain_panic(conn::h1::serve_plain(core, stream, peer))),
-            Speech::Tls(at) => monoio::spawn(contain_panic(conn::https::serve(core, stream, peer, at))),
+            #[cfg(debug_assertions)]
+            Speech::Plain if crate::hooks::begins_with_http_2() => {
+                monoio::spawn(conn::contain_panic(conn::h2::serve_plain(core, stream, peer)))
+            }
+            Speech::Plain => monoio::spawn(conn::contain_panic(conn::h1::serve_plain(core, stream, peer))),
+            Speech::Tls(at) => monoio::spawn(conn::contain_panic(conn::https::serve(core, stream, peer, at))),
         };
     };
     listener.run(serve).await;
-}
-
-/// A panic while serving one connection costs that connection alone.
-async fn contain_panic(connection: impl Future<Output = ()>) {
-    let mut connection = Box::pin(connection);
-    let ended = poll_fn(move |context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| connection.as_mut().poll(context)));
-        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
-    })
-    .await;
-    if ended.is_err() {
-        log::error!("a connection was given up: serving it panicked (the message above says where)");
-    }
 }
 
 /// Takes in what the supervisor says.
@@ -196,6 +184,7 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
             // The socket closes once its last connection is taken.
             listeners.take().iter().for_each(|listener| listener.stop());
             core.connector.pool.clear_idle();
+            core.connections.tell_of_drain();
         }
     }
 }

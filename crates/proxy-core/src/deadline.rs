@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
@@ -36,6 +37,8 @@ pub(crate) enum Cut {
     Read,
     /// Reads and writes end.
     Both,
+    /// Nothing: who polls the deadline is woken.
+    None,
 }
 
 /// The deadlines of one core.
@@ -61,6 +64,7 @@ struct Slot {
     /// Index within its place.
     index: usize,
     passed: bool,
+    waker: Option<Waker>,
 }
 
 impl Wheel {
@@ -72,9 +76,14 @@ impl Wheel {
     /// A deadline for the socket `fd`, not armed. It must be dropped before the socket is closed: another socket
     /// may get the same number.
     pub(crate) fn deadline(&self, fd: RawFd, cut: Cut) -> Deadline {
-        let slot = Slot { fd, cut, at: u64::MAX, placed: None, index: 0, passed: false };
+        let slot = Slot { fd, cut, at: u64::MAX, placed: None, index: 0, passed: false, waker: None };
         let key = self.0.borrow_mut().slots.insert(slot);
         Deadline { wheel: self.clone(), key }
+    }
+
+    /// A deadline of something that is no socket, not armed: [`Deadline::poll_passed`] waits for it.
+    pub(crate) fn timer(&self) -> Deadline {
+        self.deadline(-1, Cut::None)
     }
 
     /// Moves time on to `tick` and cuts what has passed.
@@ -82,21 +91,24 @@ impl Wheel {
         let mut inner = self.0.borrow_mut();
         let from = inner.now + 1;
         inner.now = tick.max(inner.now);
+        let mut wakers = Vec::new();
         // After a long stall each place needs one look only.
         for passed in from.max((tick + 1).saturating_sub(PLACES))..=tick {
-            inner.look_at(passed);
+            inner.look_at(passed, &mut wakers);
         }
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Inner {
-    fn look_at(&mut self, tick: u64) {
+    fn look_at(&mut self, tick: u64, wakers: &mut Vec<Waker>) {
         let place = std::mem::take(&mut self.places[(tick % PLACES) as usize]);
         for key in place {
             let slot = &mut self.slots[key];
             slot.placed = None;
             if slot.at <= self.now {
-                slot.pass();
+                wakers.extend(slot.pass());
             } else if slot.at != u64::MAX {
                 self.place(key);
             }
@@ -124,15 +136,18 @@ impl Inner {
 }
 
 impl Slot {
-    fn pass(&mut self) {
+    /// Whom to wake.
+    fn pass(&mut self) -> Option<Waker> {
         self.passed = true;
         self.at = u64::MAX;
         let how = match self.cut {
             Cut::Read => Shutdown::Read,
             Cut::Both => Shutdown::Both,
+            Cut::None => return self.waker.take(),
         };
         // The only error is that the peer is gone already, which ends the pending operation as well.
         let _ = shutdown(self.fd, how);
+        None
     }
 }
 
@@ -160,6 +175,19 @@ impl Deadline {
 
     pub(crate) fn disarm(&self) {
         self.wheel.0.borrow_mut().slots[self.key].at = u64::MAX;
+    }
+
+    /// Waits until it has passed, for a [`Wheel::timer`]. Whoever polled last is woken.
+    pub(crate) fn poll_passed(&self, context: &Context<'_>) -> Poll<()> {
+        let slot = &mut self.wheel.0.borrow_mut().slots[self.key];
+        if slot.passed {
+            return Poll::Ready(());
+        }
+        match &mut slot.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => slot.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Whether it has ever passed.
@@ -240,6 +268,28 @@ mod tests {
         assert_eq!(wheel.0.borrow().slots.len(), 1);
         wheel.advance(5000);
         assert!(kept.has_passed());
+    }
+
+    #[test]
+    fn a_timer_wakes_whoever_polled_it_last() {
+        struct Flag(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let flag = std::sync::Arc::new(Flag(false.into()));
+        let waker = Waker::from(std::sync::Arc::clone(&flag));
+        let wheel = Wheel::new();
+        let timer = wheel.timer();
+        timer.arm(ticks(3));
+        assert!(timer.poll_passed(&Context::from_waker(Waker::noop())).is_pending());
+        assert!(timer.poll_passed(&Context::from_waker(&waker)).is_pending());
+        wheel.advance(2);
+        assert!(!flag.0.load(std::sync::atomic::Ordering::Relaxed));
+        wheel.advance(3);
+        assert!(flag.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(timer.poll_passed(&Context::from_waker(&waker)).is_ready());
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! that another protocol is another variant, not another exchange.
 
 pub(crate) mod h1;
+pub(crate) mod h2;
 
 use std::rc::Rc;
 
+use crate::bounds::BULK_BYTES;
 use crate::buffer::Buffer;
 use crate::deadline::{Deadline, Ticks};
 use crate::error::Failure;
@@ -24,6 +26,7 @@ pub(crate) struct Downstream<'a> {
 /// The body of the request.
 pub(crate) enum RequestBody<'a> {
     H1(&'a mut h1::H1Reader),
+    H2(&'a mut h2::reader::H2Reader),
 }
 
 impl RequestBody<'_> {
@@ -31,6 +34,7 @@ impl RequestBody<'_> {
     pub(crate) fn begin(&mut self, length: Length, limit: Option<u64>) -> Result<(), Failure> {
         match self {
             Self::H1(reader) => reader.begin_body(length, limit),
+            Self::H2(reader) => reader.begin_body(length, limit),
         }
     }
 
@@ -38,6 +42,7 @@ impl RequestBody<'_> {
     pub(crate) fn take_buffered(&mut self, payload: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Failure> {
         match self {
             Self::H1(reader) => reader.take_buffered(payload),
+            Self::H2(reader) => reader.take_buffered(payload),
         }
     }
 
@@ -45,6 +50,7 @@ impl RequestBody<'_> {
     pub(crate) async fn part(&mut self, patience: Ticks) -> Result<Part, Failure> {
         match self {
             Self::H1(reader) => reader.part(patience).await,
+            Self::H2(reader) => reader.part(patience).await,
         }
     }
 
@@ -52,6 +58,7 @@ impl RequestBody<'_> {
     pub(crate) fn is_done(&self) -> bool {
         match self {
             Self::H1(reader) => reader.body_is_done(),
+            Self::H2(reader) => reader.body_is_done(),
         }
     }
 
@@ -59,6 +66,7 @@ impl RequestBody<'_> {
     pub(crate) fn deadline(&self) -> Rc<Deadline> {
         match self {
             Self::H1(reader) => reader.messages.shared_deadline(),
+            Self::H2(reader) => reader.deadline(),
         }
     }
 
@@ -66,6 +74,7 @@ impl RequestBody<'_> {
     pub(crate) fn patience(&self) -> Ticks {
         match self {
             Self::H1(reader) => reader.body_patience(),
+            Self::H2(reader) => reader.body_patience(),
         }
     }
 
@@ -73,6 +82,7 @@ impl RequestBody<'_> {
     pub(crate) async fn raw(&mut self) -> Result<Option<Buffer>, StreamError> {
         match self {
             Self::H1(reader) => reader.messages.raw().await,
+            Self::H2(reader) => reader.raw().await,
         }
     }
 }
@@ -89,6 +99,7 @@ pub(crate) struct OutgoingHead<'a> {
 /// Where the response goes.
 pub(crate) enum ResponseOut<'a> {
     H1(&'a mut h1::H1Writer),
+    H2(&'a mut h2::writer::H2Writer),
 }
 
 impl ResponseOut<'_> {
@@ -96,6 +107,7 @@ impl ResponseOut<'_> {
     pub(crate) fn persistence(&self, head: &ResponseHead, wanted: bool) -> Persistence {
         match self {
             Self::H1(writer) => writer.persistence(head, wanted),
+            Self::H2(writer) => writer.persistence(wanted),
         }
     }
 
@@ -103,6 +115,7 @@ impl ResponseOut<'_> {
     pub(crate) fn put_head(&mut self, head: OutgoingHead<'_>) {
         match self {
             Self::H1(writer) => writer.put_head(head),
+            Self::H2(writer) => writer.put_head(&head),
         }
     }
 
@@ -110,6 +123,7 @@ impl ResponseOut<'_> {
     pub(crate) fn put_payload(&mut self, payload: &[u8]) {
         match self {
             Self::H1(writer) => writer.put_payload(payload),
+            Self::H2(writer) => writer.put_payload(payload),
         }
     }
 
@@ -117,6 +131,7 @@ impl ResponseOut<'_> {
     pub(crate) fn put_end(&mut self, trailers: &[u8]) {
         match self {
             Self::H1(writer) => writer.put_end(trailers),
+            Self::H2(writer) => writer.put_end(trailers),
         }
     }
 
@@ -124,6 +139,7 @@ impl ResponseOut<'_> {
     pub(crate) async fn flush(&mut self) -> Result<(), StreamError> {
         match self {
             Self::H1(writer) => writer.flush().await,
+            Self::H2(writer) => writer.flush().await,
         }
     }
 
@@ -131,6 +147,32 @@ impl ResponseOut<'_> {
     pub(crate) async fn send_interim(&mut self, head: OutgoingHead<'_>) -> Result<(), StreamError> {
         match self {
             Self::H1(writer) => writer.send_interim(head).await,
+            Self::H2(writer) => writer.send_interim(&head),
+        }
+    }
+
+    /// Waits until the client takes more of a body or a tunnel. How many bytes to read for it at most.
+    pub(crate) async fn room(&mut self, patience: Ticks) -> Result<usize, StreamError> {
+        match self {
+            // A write waits by itself.
+            Self::H1(_) => Ok(BULK_BYTES),
+            Self::H2(writer) => writer.room(patience).await,
+        }
+    }
+
+    /// How long the client may take nothing of a body.
+    pub(crate) fn patience(&self) -> Ticks {
+        match self {
+            Self::H1(writer) => writer.patience,
+            Self::H2(writer) => writer.patience(),
+        }
+    }
+
+    /// Gives up what [`Self::room`] kept for this response: there is nothing to send yet.
+    pub(crate) fn leave_room(&mut self) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(writer) => writer.leave_room(),
         }
     }
 
@@ -138,6 +180,7 @@ impl ResponseOut<'_> {
     pub(crate) async fn send_part(&mut self, part: Part) -> (Result<(), StreamError>, Option<Buffer>) {
         match self {
             Self::H1(writer) => writer.send_part(part).await,
+            Self::H2(writer) => (writer.send_part(part).await, None),
         }
     }
 
@@ -149,6 +192,7 @@ impl ResponseOut<'_> {
     ) -> (Result<(), StreamError>, Buffer) {
         match self {
             Self::H1(writer) => writer.send_raw(piece, patience).await,
+            Self::H2(writer) => (writer.send_raw(piece, patience).await, Buffer::default()),
         }
     }
 
@@ -156,13 +200,15 @@ impl ResponseOut<'_> {
     pub(crate) fn finish(&self) {
         match self {
             Self::H1(writer) => writer.io.finish(),
+            Self::H2(writer) => writer.finish(),
         }
     }
 
     /// For ending a tunnel both ways at once. To be dropped before the connection.
-    pub(crate) fn cutter(&self) -> Cutter {
+    pub(crate) fn cutter(&self) -> ClientCutter {
         match self {
-            Self::H1(writer) => writer.io.cutter(),
+            Self::H1(writer) => ClientCutter::Connection(writer.io.cutter()),
+            Self::H2(writer) => ClientCutter::Stream(writer.link()),
         }
     }
 
@@ -170,6 +216,7 @@ impl ResponseOut<'_> {
     pub(crate) async fn send_own(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), StreamError> {
         match self {
             Self::H1(writer) => writer.send_own(write).await,
+            Self::H2(writer) => writer.send_own(write).await,
         }
     }
 
@@ -177,6 +224,7 @@ impl ResponseOut<'_> {
     pub(crate) fn abort(&self) {
         match self {
             Self::H1(writer) => writer.abort(),
+            Self::H2(writer) => writer.abort(),
         }
     }
 
@@ -184,6 +232,7 @@ impl ResponseOut<'_> {
     pub(crate) fn client(&self, persistence: Persistence) -> (Version, Persistence) {
         match self {
             Self::H1(writer) => (writer.version(), persistence),
+            Self::H2(_) => (Version::Http2, persistence),
         }
     }
 
@@ -191,6 +240,7 @@ impl ResponseOut<'_> {
     pub(crate) fn has_begun(&self) -> bool {
         match self {
             Self::H1(writer) => writer.begun,
+            Self::H2(writer) => writer.has_begun(),
         }
     }
 
@@ -198,6 +248,22 @@ impl ResponseOut<'_> {
     pub(crate) fn bytes_sent(&self) -> u64 {
         match self {
             Self::H1(writer) => writer.sent,
+            Self::H2(writer) => writer.bytes_sent(),
+        }
+    }
+}
+
+/// Ends a tunnel on the client's side, both ways.
+pub(crate) enum ClientCutter {
+    Connection(Cutter),
+    Stream(Rc<h2::link::Link>),
+}
+
+impl ClientCutter {
+    pub(crate) fn cut(&self) {
+        match self {
+            Self::Connection(cutter) => cutter.cut(),
+            Self::Stream(link) => link.cancel(),
         }
     }
 }

@@ -36,3 +36,9 @@ pub(crate) fn run(core: &Core, host: &str, target: &[u8]) -> bool {
     }
     true
 }
+
+/// Whether connections without TLS begin with HTTP/2, for tests that write raw frames.
+pub(crate) fn begins_with_http_2() -> bool {
+    static ASKED_FOR: OnceLock<bool> = OnceLock::new();
+    *ASKED_FOR.get_or_init(|| std::env::var_os("CJS_PROXY_HTTP_2").is_some())
+}

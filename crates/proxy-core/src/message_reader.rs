@@ -20,6 +20,15 @@ pub(crate) enum Part {
     End(Vec<u8>),
 }
 
+/// What there is of bytes without framing.
+pub(crate) enum Raw {
+    /// Never empty, with headroom. The receiver gives it to the bulk buffers.
+    Piece(Buffer),
+    /// The peer has ended its side.
+    End,
+    Nothing,
+}
+
 /// Why no message could be read.
 #[derive(Debug)]
 pub(crate) enum ReadFault {
@@ -226,25 +235,45 @@ impl MessageReader {
     /// The next part of the body.
     pub(crate) async fn part(&mut self) -> Result<Part, ReadFault> {
         loop {
-            if let Some(part) = self.buffered_part().map_err(ReadFault::Message)? {
-                return Ok(part);
-            }
-            if let Some(part) = self.read_part().await? {
+            self.part_ready().await?;
+            if let Some(part) = self.part_now(BULK_BYTES)? {
                 return Ok(part);
             }
         }
     }
 
+    /// Waits until there may be a part to take. As for [`Self::raw_ready`].
+    pub(crate) async fn part_ready(&self) -> Result<(), StreamError> {
+        if self.decoder.is_done() { Ok(()) } else { self.raw_ready().await }
+    }
+
+    /// Waits until there may be bytes to take. No buffer is held meanwhile, and giving the wait up loses nothing.
+    pub(crate) async fn raw_ready(&self) -> Result<(), StreamError> {
+        if self.filled || !self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.half.readable().await
+    }
+
+    /// The next part of the body as far as it is there; `None`: nothing is. Of what has not been read yet at most `most`
+    /// bytes are.
+    pub(crate) fn part_now(&mut self, most: usize) -> Result<Option<Part>, ReadFault> {
+        match self.buffered_part().map_err(ReadFault::Message)? {
+            Some(part) => Ok(Some(part)),
+            None => self.read_part(most),
+        }
+    }
+
     /// Reads into a bulk buffer and decodes there; what belongs to the next message is set aside.
-    async fn read_part(&mut self) -> Result<Option<Part>, ReadFault> {
-        let wanted = self.decoder.wanted(BULK_BYTES);
-        let Some(mut part) = self.bulk_read(wanted).await? else {
-            return if self.decoder.ends_with_connection() {
+    fn read_part(&mut self, most: usize) -> Result<Option<Part>, ReadFault> {
+        let mut part = match self.bulk_read(self.decoder.wanted(most))? {
+            Raw::Nothing => return Ok(None),
+            Raw::End if self.decoder.ends_with_connection() => {
                 self.decoder = BodyDecoder::new(Length::None);
-                Ok(None)
-            } else {
-                Err(ReadFault::Closed)
-            };
+                return Ok(None);
+            }
+            Raw::End => return Err(ReadFault::Closed),
+            Raw::Piece(part) => part,
         };
         let decoded = self.decoder.decode(part.as_mut_slice()).map_err(ReadFault::Message)?;
         self.buffer.extend(&part.as_slice()[decoded.consumed..]);
@@ -257,24 +286,16 @@ impl MessageReader {
         Ok(Some(Part::Data(part)))
     }
 
-    /// Up to `most` bytes in a bulk buffer, as soon as there are any. `None`: the peer has ended its side. No
-    /// buffer is held while nothing arrives.
-    async fn bulk_read(&mut self, most: usize) -> Result<Option<Buffer>, StreamError> {
-        loop {
-            if !self.filled {
-                self.half.readable().await?;
-            }
-            let mut part = self.bulk.take();
-            let read = self.half.read_now(&mut part, most);
-            self.filled = matches!(read, Ok(Some(count)) if count == most);
-            if let Ok(Some(1..)) = read {
-                return Ok(Some(part));
-            }
-            self.bulk.put(part);
-            if read?.is_some() {
-                return Ok(None);
-            }
+    /// Up to `most` bytes in a bulk buffer.
+    fn bulk_read(&mut self, most: usize) -> Result<Raw, StreamError> {
+        let mut part = self.bulk.take();
+        let read = self.half.read_now(&mut part, most);
+        self.filled = matches!(read, Ok(Some(count)) if count == most);
+        if let Ok(Some(1..)) = read {
+            return Ok(Raw::Piece(part));
         }
+        self.bulk.put(part);
+        Ok(if read?.is_some() { Raw::End } else { Raw::Nothing })
     }
 
     /// Readies the reader for a time without messages. The buffer must be empty.
@@ -292,14 +313,27 @@ impl MessageReader {
         self.half.is_quiet()
     }
 
-    /// The next bytes of a tunnel, as they come, without framing. `None`: the peer has ended its side.
+    /// The next bytes of a tunnel. `None`: the peer has ended its side.
     pub(crate) async fn raw(&mut self) -> Result<Option<Buffer>, StreamError> {
+        loop {
+            self.raw_ready().await?;
+            match self.raw_now(BULK_BYTES)? {
+                Raw::Piece(piece) => return Ok(Some(piece)),
+                Raw::End => return Ok(None),
+                Raw::Nothing => {}
+            }
+        }
+    }
+
+    /// The next bytes of a tunnel, as they come, without framing, as far as they are there: at most `most` of those
+    /// that have not been read yet.
+    pub(crate) fn raw_now(&mut self, most: usize) -> Result<Raw, StreamError> {
         if self.buffer.is_empty() {
-            return self.bulk_read(BULK_BYTES).await;
+            return self.bulk_read(most);
         }
         let mut piece = self.bulk.take();
         piece.extend(self.buffer.as_slice());
         self.buffer = Buffer::default();
-        Ok(Some(piece))
+        Ok(Raw::Piece(piece))
     }
 }

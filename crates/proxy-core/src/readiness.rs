@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use monoio::net::UnixStream;
 use nix::errno::Errno;
@@ -40,6 +40,18 @@ struct Socket {
     /// The peer's end or an error has: it stays to be read, and is announced only once.
     ended: bool,
     waker: Option<Waker>,
+    /// Who waits for room to write; announced only after [`Interest::watch_room`].
+    room_waker: Option<Waker>,
+}
+
+/// What tells that there is something to read.
+fn arrivals() -> EpollFlags {
+    EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP
+}
+
+/// What tells that the connection is over.
+fn endings() -> EpollFlags {
+    EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR
 }
 
 impl Readiness {
@@ -60,12 +72,11 @@ impl Readiness {
         let inner = &self.0;
         let generation = inner.generation.get();
         inner.generation.set(generation.wrapping_add(1) & (u32::MAX >> 1));
-        let socket = Socket { generation, arrived: false, ended: false, waker: None };
+        let socket = Socket { generation, arrived: false, ended: false, waker: None, room_waker: None };
         let key = inner.sockets.borrow_mut().insert(socket);
         let interest = Interest { readiness: self.clone(), key };
-        let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        let name = u64::from(generation) << 32 | key as u64;
-        crate::socket::watch(&inner.epoll, fd, EpollEvent::new(events, name))?;
+        let events = EpollEvent::new(arrivals() | EpollFlags::EPOLLET, name(generation, key));
+        crate::socket::watch(&inner.epoll, fd, events)?;
         Ok(interest)
     }
 
@@ -97,14 +108,17 @@ impl Readiness {
         let Some(socket) = sockets.get_mut(key).filter(|socket| socket.generation == generation) else {
             return;
         };
-        let end = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        socket.ended |= event.events().intersects(end);
-        socket.arrived = true;
-        let waker = socket.waker.take();
-        drop(sockets);
-        if let Some(waker) = waker {
-            waker.wake();
+        let (mut reader, mut writer) = (None, None);
+        if event.events().intersects(arrivals() | endings()) {
+            socket.ended |= event.events().intersects(endings());
+            socket.arrived = true;
+            reader = socket.waker.take();
         }
+        if event.events().intersects(EpollFlags::EPOLLOUT | endings()) {
+            writer = socket.room_waker.take();
+        }
+        drop(sockets);
+        reader.into_iter().chain(writer).for_each(Waker::wake);
     }
 
     /// Ends [`Self::run`].
@@ -112,6 +126,11 @@ impl Readiness {
         // A counter that is full has woken it already.
         let _ = self.0.stop.write(1);
     }
+}
+
+/// What the kernel calls a socket's events by.
+fn name(generation: u32, key: usize) -> u64 {
+    u64::from(generation) << 32 | key as u64
 }
 
 /// One socket's registration. It ends with the socket.
@@ -128,15 +147,34 @@ impl Interest {
 
     /// Waits until [`Self::has_arrived`]. One wait at a time; giving it up loses nothing.
     pub(crate) async fn arrived(&self) {
-        poll_fn(|context| {
-            let socket = &mut self.readiness.0.sockets.borrow_mut()[self.key];
-            if socket.arrived {
-                return Poll::Ready(());
-            }
-            socket.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|context| self.poll_arrived(context)).await;
+    }
+
+    /// As [`Self::arrived`].
+    pub(crate) fn poll_arrived(&self, context: &Context<'_>) -> Poll<()> {
+        let socket = &mut self.readiness.0.sockets.borrow_mut()[self.key];
+        if socket.arrived {
+            return Poll::Ready(());
+        }
+        socket.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Has room to write announced too, from now on and edge-triggered: it costs nothing until a write was refused.
+    /// `fd` is the registered socket.
+    ///
+    /// # Errors
+    /// The kernel's memory.
+    pub(crate) fn watch_room(&self, fd: RawFd) -> Result<(), Errno> {
+        let inner = &self.readiness.0;
+        let generation = inner.sockets.borrow()[self.key].generation;
+        let events = arrivals() | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        crate::socket::watch_anew(&inner.epoll, fd, EpollEvent::new(events, name(generation, self.key)))
+    }
+
+    /// Has `context` woken once a socket that has just refused a write takes more.
+    pub(crate) fn wake_with_room(&self, context: &Context<'_>) {
+        self.readiness.0.sockets.borrow_mut()[self.key].room_waker = Some(context.waker().clone());
     }
 
     /// Ends the wait for something to arrive as if it had.

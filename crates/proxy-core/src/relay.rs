@@ -13,7 +13,7 @@ use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
 use crate::error::Failure;
 use crate::http::encode;
-use crate::message_reader::{MessageReader, Part, ReadFault};
+use crate::message_reader::{MessageReader, Part, Raw, ReadFault};
 use crate::stream::{StreamError, WriteHalf};
 
 /// The part of a request body that is kept so that another backend can be sent it.
@@ -223,9 +223,16 @@ pub(crate) async fn download(
 ) -> Result<(), Broken> {
     loop {
         messages.deadline().arm(patience);
-        let part = messages.part().await;
+        let ready = messages.part_ready().await;
         messages.deadline().disarm();
-        let part = part.map_err(|_: ReadFault| Broken::Backend)?;
+        ready.map_err(|_: StreamError| Broken::Backend)?;
+        // No more is read than the client takes: one that takes nothing has no buffer kept for it.
+        let room = out.room(out.patience()).await.map_err(|_: StreamError| Broken::Client)?;
+        let part = messages.part_now(room).map_err(|_: ReadFault| Broken::Backend)?;
+        let Some(part) = part else {
+            out.leave_room();
+            continue;
+        };
         let is_end = matches!(part, Part::End(_));
         let (sent, buffer) = out.send_part(part).await;
         if let Some(buffer) = buffer {
@@ -253,10 +260,10 @@ pub(crate) async fn tunnel(
         backend_deadline.arm(patience);
     };
     arm();
-    let (client_socket, backend_socket) = (out.cutter(), write.cutter());
+    let (client_side, backend_socket) = (out.cutter(), write.cutter());
     let end = |moved: Result<(), StreamError>| {
         if moved.is_err() {
-            client_socket.cut();
+            client_side.cut();
             backend_socket.cut();
         }
     };
@@ -271,11 +278,19 @@ pub(crate) async fn tunnel(
         Ok(())
     };
     let back = async {
-        while let Some(piece) = messages.raw().await? {
-            arm();
-            let (sent, piece) = out.send_raw(piece, patience).await;
-            bulk.put(piece);
-            sent?;
+        loop {
+            messages.raw_ready().await?;
+            let room = out.room(patience).await?;
+            match messages.raw_now(room)? {
+                Raw::Nothing => out.leave_room(),
+                Raw::End => break,
+                Raw::Piece(piece) => {
+                    arm();
+                    let (sent, piece) = out.send_raw(piece, patience).await;
+                    bulk.put(piece);
+                    sent?;
+                }
+            }
         }
         out.finish();
         Ok(())

@@ -47,6 +47,16 @@ pub(crate) fn watch(epoll: &Epoll, fd: RawFd, event: EpollEvent) -> Result<(), E
     epoll.add(socket, event)
 }
 
+/// Has `epoll` announce other events of the socket `fd`, which must be open and watched.
+///
+/// # Errors
+/// Memory.
+pub(crate) fn watch_anew(epoll: &Epoll, fd: RawFd, mut event: EpollEvent) -> Result<(), Errno> {
+    // SAFETY: as in `watch`.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    epoll.modify(socket, &mut event)
+}
+
 /// The content of a buffer that is about to be written.
 pub(crate) fn content(buffer: &impl IoBuf) -> &[u8] {
     // SAFETY: an `IoBuf` vouches that so many bytes from there on are initialized and stay as long as it is borrowed.

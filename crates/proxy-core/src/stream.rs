@@ -1,11 +1,14 @@
 //! A connection's two halves over owned buffers, with their deadlines: plain TCP, or TLS over it.
 
 mod tls;
+pub(crate) mod wire;
 
 use std::cell::OnceCell;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use monoio::buf::IoBuf;
 use monoio::io::{AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -88,23 +91,30 @@ impl ReadHalf {
     /// # Errors
     /// The kernel can watch no more sockets.
     pub(crate) async fn readable(&self) -> Result<(), StreamError> {
+        poll_fn(|context| self.poll_readable(context)).await
+    }
+
+    /// As [`Self::readable`].
+    fn poll_readable(&self, context: &Context<'_>) -> Poll<Result<(), StreamError>> {
         if let Transport::Tls(tls) = &self.transport
             && tls.has_more()
         {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
-        let interest = match self.interest.get() {
-            Some(interest) => interest,
-            None => {
-                let interest = self.readiness.register(self.fd).map_err(|error| {
-                    log::error!("cannot wait for a connection: {error}; see fs.epoll.max_user_watches");
-                    StreamError::Closed
-                })?;
-                self.interest.get_or_init(|| interest)
-            }
-        };
-        interest.arrived().await;
-        Ok(())
+        ready!(self.interest()?.poll_arrived(context));
+        Poll::Ready(Ok(()))
+    }
+
+    /// The registration, made where there is none yet.
+    fn interest(&self) -> Result<&Interest, StreamError> {
+        if let Some(interest) = self.interest.get() {
+            return Ok(interest);
+        }
+        let interest = self.readiness.register(self.fd).map_err(|error| {
+            log::error!("cannot wait for a connection: {error}; see fs.epoll.max_user_watches");
+            StreamError::Closed
+        })?;
+        Ok(self.interest.get_or_init(|| interest))
     }
 
     /// Whether nothing has arrived that was not read, not even the peer's end, as far as this turn of the core knows.

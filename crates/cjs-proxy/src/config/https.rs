@@ -90,8 +90,7 @@ fn files(written: &Written, bind: &[SecureAddress], report: &mut Report) -> File
         members: path("https.clientCa"),
         members_required: written.choice("https.clientAuth") == "required",
         tls12: written.choice("https.minVersion") == "1.2",
-        // Until it is there to be spoken.
-        http2: false,
+        http2: written.bool("https.http2"),
     }
 }
 

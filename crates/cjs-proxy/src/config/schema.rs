@@ -63,7 +63,6 @@ pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
-const HTTP2: &str = "HTTP/2";
 const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
 
@@ -185,7 +184,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Directory with `<host>.crt` and `<host>.key`, `*.example.tld.crt` too; at most 10000 pairs"),
     key("https.minVersion", &["server.https.minVersion"], Choice(&["1.2", "1.3"]), Json("\"1.2\""), Now,
         "Lowest version of TLS"),
-    key("https.http2", &["server.https.http2"], Bool, Json("true"), Later(HTTP2),
+    key("https.http2", &["server.https.http2"], Bool, Json("true"), Now,
         "Whether HTTP/2 is offered"),
     key("https.redis", &["server.https.redis"], Bool, Json("true"), Now,
         "Whether certificates are looked for in Redis too (`tls:<host>`); where it is set to true HTTPS is on without one in a file"),

@@ -6,11 +6,12 @@ use monoio::net::TcpStream;
 
 use crate::bounds::{CLIENT_HEAD_BYTES, LINGER, LINGER_BYTES, LINGER_DRAINING};
 use crate::clock;
-use crate::context::{Core, Rules};
+use crate::conn::describe;
+use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
 use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
-use crate::exchange::{self, Client, Ending};
+use crate::exchange::{self, Ending};
 use crate::http::request::RequestHead;
 use crate::message_reader::MessageReader;
 use crate::secured::Peer;
@@ -65,18 +66,6 @@ pub(crate) async fn serve(core: Rc<Core>, (read, write): (ReadHalf, WriteHalf), 
     }
     writer.io.finish();
     linger(&mut reader, core.draining.get()).await;
-}
-
-fn describe(rules: &Rules, peer: &Peer) -> Client {
-    let address = peer.address.ip().to_canonical();
-    let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
-    Client {
-        address,
-        address_text: address.to_string(),
-        trusted,
-        port: peer.port,
-        secured: peer.secured.clone(),
-    }
 }
 
 /// Reads on for a while after our side has ended: closing a socket with unread bytes in it resets the connection,

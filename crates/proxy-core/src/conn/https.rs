@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   accepted ──▶ first message ──▶ certificate ──▶ protocol ──▶ handshake ──▶ HTTP/1.1
-//!                name, protocols   by the name     by ALPN  └─▶ HTTP/2: begins with the same bytes
+//!                name, protocols   by the name     by ALPN             └────▶ HTTP/2
 //! ```
 
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tls::{Hello, Offer, Protocol, Session, UNRECOGNIZED_NAME};
 use crate::bounds::{FAREWELL, HANDSHAKE_MAX};
 use crate::buffer::Buffer;
 use crate::certificates;
-use crate::conn::h1;
+use crate::conn::{h1, h2};
 use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
 use crate::secured::{Peer, Secured};
@@ -42,15 +42,14 @@ pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: Peer, at: Soc
     let patience = core.rules().client_patience.head.min(Ticks::of(Some(HANDSHAKE_MAX)));
     halves.0.deadline().arm(patience);
     let Some(greeting) = greet(&core, &mut halves, (at, patience)).await else { return };
-    match greeting.offer.protocol(&greeting.hello) {
-        Protocol::Http1 => {
-            let Some(secured) = shake_hands(&core, &mut halves, greeting, (at, patience)).await else {
-                return;
-            };
-            drop((registration, place));
-            h1::serve(core, halves, Peer { secured: Some(Rc::new(secured)), ..peer }).await;
-        }
-        Protocol::Http2 => unreachable!("it is not offered yet"),
+    let protocol = greeting.offer.protocol(&greeting.hello);
+    let secured = shake_hands(&core, &mut halves, greeting, (at, patience)).await;
+    let Some(secured) = secured else { return };
+    drop((registration, place));
+    let peer = Peer { secured: Some(Rc::new(secured)), ..peer };
+    match protocol {
+        Protocol::Http1 => h1::serve(core, halves, peer).await,
+        Protocol::Http2 => h2::serve(core, halves, peer).await,
     }
 }
 
@@ -76,7 +75,7 @@ async fn greet(
     Some(Greeting { hello, offer })
 }
 
-/// Completes the handshake for HTTP/1.1, after which both halves speak TLS. `None`: there was none.
+/// Completes the handshake, after which both halves speak TLS. `None`: there was none.
 async fn shake_hands(
     core: &Core,
     halves: &mut (ReadHalf, WriteHalf),

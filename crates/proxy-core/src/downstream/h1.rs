@@ -172,8 +172,8 @@ impl H1Writer {
     /// The framing a body of `length` gets for this client: HTTP/1.0 knows no chunks.
     fn framing_of(&self, length: Length) -> Length {
         match (length, self.version) {
-            (Length::Chunked | Length::UntilClose, Version::Http11) => Length::Chunked,
             (Length::Chunked | Length::UntilClose, Version::Http10) => Length::UntilClose,
+            (Length::Chunked | Length::UntilClose, _) => Length::Chunked,
             (length, _) => length,
         }
     }

@@ -21,6 +21,7 @@ impl Exchange<'_> {
             version: match request.version {
                 Version::Http10 => "HTTP/1.0",
                 Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
             },
         });
         // Where a backend answered, its answer's end is the exchange's end.

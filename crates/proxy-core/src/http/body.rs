@@ -196,7 +196,7 @@ fn expect(expected: u8, byte: u8, next: State) -> Result<State, Fault> {
 
 /// Leaves of a whole trailer section the lines of those fields that may be passed on: not those that would
 /// change how the message is read (RFC 9110 section 6.5.1).
-fn keep_trailer_fields(section: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn keep_trailer_fields(section: &mut Vec<u8>) -> Result<(), Fault> {
     if section.len() == 2 {
         section.clear();
         return Ok(());

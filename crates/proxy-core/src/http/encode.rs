@@ -256,13 +256,14 @@ pub(crate) fn own_response(
 /// Says how the connection goes on where the client's version would assume otherwise.
 fn persistence_line(out: &mut Vec<u8>, client: (Version, Persistence)) {
     match client {
+        (Version::Http2, _) | (Version::Http11, Persistence::KeepAlive) => {}
         (_, Persistence::Close) => out.extend_from_slice(b"Connection: close\r\n"),
         (Version::Http10, Persistence::KeepAlive) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        (Version::Http11, Persistence::KeepAlive) => {}
     }
 }
 
-fn keeps(field: &Field, fields: &[Field], bytes: &[u8], nominates: bool) -> bool {
+/// Whether a field is for the next hop too. `nominates`: a `Connection` among `fields` names some that are not.
+pub(super) fn keeps(field: &Field, fields: &[Field], bytes: &[u8], nominates: bool) -> bool {
     !(field.known.is_hop_by_hop() || nominates && is_nominated(field, fields, bytes))
 }
 

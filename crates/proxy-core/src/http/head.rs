@@ -15,6 +15,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2; a head that says so was put into the form of HTTP/1.1 first.
+    Http2,
 }
 
 impl Version {
@@ -154,7 +156,7 @@ impl ConnectionOptions {
     /// Whether the connection may serve another message after this one (RFC 9112 section 9.3).
     pub(crate) fn persistent(self, version: Version) -> bool {
         match version {
-            Version::Http11 => !self.close,
+            Version::Http11 | Version::Http2 => !self.close,
             Version::Http10 => self.keep_alive && !self.close,
         }
     }

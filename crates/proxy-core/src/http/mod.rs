@@ -5,6 +5,8 @@ pub mod body;
 pub mod encode;
 
 pub(crate) mod fault;
+pub(crate) mod h2_request;
+pub(crate) mod h2_response;
 pub mod head;
 pub(crate) mod headers;
 pub(crate) mod host;

@@ -182,7 +182,7 @@ impl RequestHead {
 
     /// Whether it asks for another protocol on this connection (RFC 9110 section 7.8). HTTP/1.0 cannot.
     pub(crate) fn wants_upgrade(&self) -> bool {
-        self.version == Version::Http11 && self.connection.upgrade && !self.upgrade.is_empty()
+        self.version != Version::Http10 && self.connection.upgrade && !self.upgrade.is_empty()
     }
 
     /// Whether the client wants the connection kept after the answer.

@@ -1,0 +1,82 @@
+//! One stream: a request and its answer, in a task of its own.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+
+use ::h2::server::SendResponse;
+use ::h2::{RecvStream, ext::Protocol};
+use ::http::Request;
+use ::http::request::Parts;
+
+use super::shared::{Life, Shared};
+use crate::conn::contain_panic;
+use crate::context::Rules;
+use crate::downstream::h2::link::Link;
+use crate::downstream::h2::outflow::Payload;
+use crate::downstream::h2::reader::H2Reader;
+use crate::downstream::h2::writer::H2Writer;
+use crate::downstream::{Downstream, RequestBody, ResponseOut};
+use crate::error::Failure;
+use crate::http::h2_request::{self, Asked};
+use crate::http::head::Version;
+use crate::http::request::RequestHead;
+use crate::{clock, exchange};
+
+/// Has the request answered.
+pub(super) fn begin(shared: &Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Payload>) {
+    let life = Life::of(shared);
+    let shared = Rc::clone(shared);
+    monoio::spawn(async move {
+        contain_panic(answer(shared, request, respond)).await;
+        drop(life);
+    });
+}
+
+async fn answer(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Payload>) {
+    let started = clock::now();
+    let core = &shared.core;
+    let (rules, client) = shared.client();
+    let registration = core.connections.register_stream(shared.fd);
+    let link = Rc::new(Link::new(respond, Rc::clone(&shared.outflow)));
+    let (parts, body) = request.into_parts();
+    let mut head = RequestHead::default();
+    let read = parse(&mut head, &parts, !body.is_end_stream(), &rules);
+    shared.outflow.count(head.bytes.len());
+    drop(parts);
+    let (wheel, patience) = (&core.connector.waits.wheel, rules.client_patience.body);
+    let mut reader = H2Reader::new(body, wheel.timer(), patience, &shared.outflow);
+    let mut writer = H2Writer::new(Rc::clone(&link), wheel.timer(), patience);
+    let downstream = Downstream { body: RequestBody::H2(&mut reader), out: ResponseOut::H2(&mut writer) };
+    let mut is_gone = false;
+    {
+        let request = (&head, started);
+        let mut exchange =
+            pin!(exchange::run((core, &rules), &client, &registration, request, read, downstream));
+        poll_fn(|context| {
+            // What a backend still does for a request that was taken back is ended.
+            if !is_gone && link.poll_gone(context).is_ready() {
+                is_gone = true;
+                registration.client_left();
+            }
+            exchange.as_mut().poll(context)
+        })
+        .await;
+    }
+    if !link.has_ended() {
+        link.abort();
+    }
+    shared.count_ended(is_gone);
+}
+
+/// Has the parser of HTTP/1.1 decide on the request. What it refuses is there for the log.
+fn parse(head: &mut RequestHead, parts: &Parts, has_body: bool, rules: &Rules) -> Result<(), Failure> {
+    let protocol = parts.extensions.get::<Protocol>();
+    let asked = Asked { protocol: protocol.map(Protocol::as_str), has_body, key: fastrand::u128(..) };
+    let mut bytes = Vec::with_capacity(crate::bounds::H2_HEAD_BYTES);
+    let written = h2_request::write_head(&mut bytes, parts, asked);
+    let length = bytes.len();
+    let parsed = head.parse(bytes, length, rules.limits);
+    head.version = Version::Http2;
+    written.and(parsed).map_err(Failure::Client)
+}
