@@ -2,6 +2,7 @@
 //! what lies under the frames makes no difference to them; `http2_clients.rs` has it.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -73,7 +74,8 @@ fn a_request_is_translated_and_its_answer_back() {
     assert!(seen.raw.contains("x-dup: 1\r\nx-dup: 2\r\n") && seen.get("te").is_none(), "{}", seen.raw);
     assert!(seen.get("content-length").is_none() && seen.get("transfer-encoding").is_none());
     let line = &scene.proxy.wait_for_access(1)[0];
-    let size = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + 5;
+    let size =
+        answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + 5;
     assert!(line.contains(&format!("\"GET /a%20b?c=d HTTP/2.0\" 200 {size} ")), "{line}");
 }
 
@@ -128,7 +130,8 @@ fn answers_without_a_body_have_none() {
     let backend = Backend::run(|peer| {
         while let Some(request) = peer.request() {
             let status = request.target().trim_start_matches('/').to_owned();
-            let length = if request.head.start_line().starts_with("HEAD") { "Content-Length: 7\r\n" } else { "" };
+            let length =
+                if request.head.start_line().starts_with("HEAD") { "Content-Length: 7\r\n" } else { "" };
             peer.send(format!("HTTP/1.1 {status} Status\r\n{length}\r\n"));
         }
     });
@@ -166,7 +169,8 @@ fn the_proxys_own_answers_have_their_form() {
     let backend = Backend::saying("fine");
     let scene = scene(json!({}), &[&backend.url()]);
     streams::over(scene.proxy.address(), WINDOW, async |client| {
-        let unknown = Request::builder().uri("https://unknown.example/").header("x-debug", "1").body(()).unwrap();
+        let unknown =
+            Request::builder().uri("https://unknown.example/").header("x-debug", "1").body(()).unwrap();
         let answer = client.ask(unknown).await;
         assert_eq!((answer.status, answer.get("content-type")), (400, Some("text/html")));
         assert_eq!(answer.get("content-length"), Some(answer.body.len().to_string().as_str()));
@@ -180,32 +184,37 @@ fn the_proxys_own_answers_have_their_form() {
         assert_eq!(client.get("/").await.text(), "fine");
     });
     let lines = scene.proxy.wait_for_access(4);
-    assert!(lines.iter().any(|line| line.contains("\"CONNECT site.example:443 HTTP/2.0\" 405 ")), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("\"CONNECT site.example:443 HTTP/2.0\" 405 ")),
+        "{lines:#?}"
+    );
+}
+
+const LENGTH: usize = 60_000_000;
+
+/// Sends a long answer, and opens `stopped` when nobody takes more of it.
+fn pour(stream: &mut TcpStream, sent: &AtomicUsize, stopped: &Gate) {
+    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n").as_bytes()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while sent.load(Ordering::SeqCst) < LENGTH {
+        let left = LENGTH - sent.load(Ordering::SeqCst);
+        match stream.write(&[b'x'; 50_000][..left.min(50_000)]) {
+            Ok(count) => drop(sent.fetch_add(count, Ordering::SeqCst)),
+            Err(_) => stopped.open(),
+        }
+    }
 }
 
 #[test]
 fn a_slow_reader_stops_its_backend_and_nobody_else() {
-    const LENGTH: usize = 60_000_000;
     let (stopped, sent) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
     let backend = {
         let (stopped, sent) = (stopped.clone(), Arc::clone(&sent));
         Backend::run(move |peer| {
             while let Some(request) = peer.request() {
-                if request.target() != "/long" {
-                    peer.send(ok("short"));
-                    continue;
-                }
-                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
-                peer.wire.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-                loop {
-                    let left = LENGTH - sent.load(Ordering::SeqCst);
-                    if left == 0 {
-                        break;
-                    }
-                    match peer.wire.stream.write(&[b'x'; 50_000][..left.min(50_000)]) {
-                        Ok(count) => drop(sent.fetch_add(count, Ordering::SeqCst)),
-                        Err(_) => stopped.open(),
-                    }
+                match request.target() {
+                    "/long" => pour(&mut peer.wire.stream, &sent, &stopped),
+                    _ => peer.send(ok("short")),
                 }
             }
         })
@@ -272,13 +281,10 @@ fn a_stream_that_is_reset_ends_its_backends_work() {
 fn an_answer_that_breaks_off_resets_its_stream() {
     for framing in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
         let backend = Backend::run(move |peer| {
-            while let Some(request) = peer.request() {
-                if request.target() == "/" {
-                    peer.send(ok("fine"));
-                } else {
-                    peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n5\r\nhello\r\n"));
-                    return;
-                }
+            let request = peer.request().unwrap();
+            match request.target() {
+                "/" => peer.send(ok("fine")),
+                _ => peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n5\r\nhello\r\n")),
             }
         });
         talk(&backend, async |client| {

@@ -90,7 +90,10 @@ fn curl_sees_early_hints_and_a_continue() {
         }
     });
     let text = String::from_utf8(Secure::of(&backend).curl(&["-i"], "/")).unwrap();
-    assert!(text.starts_with("HTTP/2 103") && text.contains("link: l") && text.contains("HTTP/2 200"), "{text}");
+    assert!(
+        text.starts_with("HTTP/2 103") && text.contains("link: l") && text.contains("HTTP/2 200"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -91,15 +91,9 @@ impl Frames {
         self.send(HEADERS, END_HEADERS | flags, stream, &block(fields))
     }
 
-    /// Reads away what has come so far.
-    pub(crate) fn skip_what_came(&mut self) {
-        self.stream.set_nonblocking(true).unwrap();
-        let mut bytes = [0; 65_536];
-        // A GOAWAY is to be read yet, and nothing comes behind it.
-        while matches!(self.stream.peek(&mut bytes), Ok(count) if count > 0 && !holds_goaway(&bytes[..count])) {
-            let _ = self.stream.read(&mut bytes);
-        }
-        self.stream.set_nonblocking(false).unwrap();
+    /// Another handle on the connection, for a thread of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap() }
     }
 
     /// The next frame; `None`: the connection has ended.

@@ -67,7 +67,11 @@ pub(crate) fn request(method: &str, target: &str) -> Request<()> {
 
 impl Streams {
     /// Begins a request; `ends`: it has no body.
-    pub(crate) async fn begin(&self, request: Request<()>, ends: bool) -> (ResponseFuture, SendStream<Bytes>) {
+    pub(crate) async fn begin(
+        &self,
+        request: Request<()>,
+        ends: bool,
+    ) -> (ResponseFuture, SendStream<Bytes>) {
         let mut sender = self.sender.clone().ready().await.unwrap();
         sender.send_request(request, ends).unwrap()
     }
