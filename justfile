@@ -4,7 +4,7 @@ default:
 
 # Runs the tests of the whole workspace; installs redis-server when it is missing.
 test *ARGS:
-    .ci/packages redis-server
+    .ci/packages redis-server curl
     cargo test --workspace --locked --profile quick {{ ARGS }}
 
 # Formats the code.
