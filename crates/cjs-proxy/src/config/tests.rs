@@ -1,9 +1,12 @@
 //! The config file from text to settings.
 
+#[path = "../../../tls/tests/scene/authority.rs"]
+mod authority;
 mod bad;
 mod differences;
 mod docs;
 mod good;
+mod https;
 mod samples;
 
 use std::path::Path;

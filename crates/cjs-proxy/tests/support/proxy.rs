@@ -180,6 +180,17 @@ impl Proxy {
         self.addresses()[0]
     }
 
+    /// Where it speaks HTTPS first.
+    pub(crate) fn https_address(&self) -> SocketAddr {
+        self.https_addresses()[0]
+    }
+
+    pub(crate) fn https_addresses(&self) -> Vec<SocketAddr> {
+        let said =
+            |line: &String| line.split_once("listening on ")?.1.strip_suffix(" for HTTPS")?.parse().ok();
+        self.log().iter().filter_map(said).collect()
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::to(self.address())
     }

@@ -23,8 +23,8 @@ use crate::secured::{Peer, Secured};
 use crate::stream::{self, ReadHalf, Unheard, WriteHalf};
 
 /// What is answered to a client that does not speak TLS, as far as it speaks HTTP.
-const PLAIN_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 58\r\n\
-                            Connection: close\r\n\r\nThis port speaks HTTPS: begin the address with https://\r\n\r\n";
+const PLAIN_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 56\r\n\
+                            Connection: close\r\n\r\nThis port speaks HTTPS: begin the address with https://\n";
 
 /// A client that has said what it wants, and what it gets.
 struct Greeting {

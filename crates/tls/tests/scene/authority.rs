@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    SignatureAlgorithm,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -31,15 +34,27 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        let (params, key) = Self::params();
+        let made = params.self_signed(&key).unwrap();
+        let (pem, certificate) = (made.pem(), made.der().clone());
+        Self { pem, certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// Another authority, by the word of this one.
+    pub(crate) fn below(&self) -> Self {
+        let (params, key) = Self::params();
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        let (pem, certificate) = (made.pem(), made.der().clone());
+        Self { pem, certificate, issuer: Issuer::new(params, key) }
+    }
+
+    fn params() -> (CertificateParams, KeyPair) {
         let mut params = CertificateParams::new([]).unwrap();
         // Authorities of one name would be taken for one another.
         let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let made = params.self_signed(&key).unwrap();
-        let (pem, certificate) = (made.pem(), made.der().clone());
-        Self { pem, certificate, issuer: Issuer::new(params, key) }
+        (params, KeyPair::generate().unwrap())
     }
 
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
@@ -48,11 +63,21 @@ impl Authority {
 
     /// A certificate that ends with the beginning of a year.
     pub(crate) fn issue_until(&self, names: &[&str], year: i32) -> Identity {
+        self.make(names, year, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// A certificate whose key is of Ed25519.
+    pub(crate) fn issue_ed25519(&self, names: &[&str]) -> Identity {
+        self.make(names, 2100, &PKCS_ED25519)
+    }
+
+    fn make(&self, names: &[&str], year: i32, algorithm: &'static SignatureAlgorithm) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
+        params.distinguished_name.push(DnType::OrganizationName, "Of tests, and others");
+        let key = KeyPair::generate_for(algorithm).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let pem = [certificate.pem(), key.serialize_pem()];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
@@ -66,6 +91,20 @@ impl Authority {
 }
 
 impl Identity {
+    /// The certificate and the key.
+    pub(crate) fn pem(&self) -> [&str; 2] {
+        [&self.pem[0], &self.pem[1]]
+    }
+
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
+    /// What it shows and proves where it is a client.
+    pub(crate) fn as_client(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain.clone(), self.key.clone_key())
+    }
+
     /// Writes certificate and key where a program is to read them.
     pub(crate) fn write(&self, certificate: &Path, key: &Path) {
         std::fs::write(certificate, &self.pem[0]).unwrap();

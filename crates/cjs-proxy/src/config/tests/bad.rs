@@ -396,9 +396,7 @@ fn features_to_come() {
             r#"{"server": {"limits": {"connectionsPerIp": 9}}}"#,
             "server.limits.connectionsPerIp: 9: connection limits",
         ),
-        (r#"{"https": {"key": "k", "cert": "c"}}"#, "https: TLS for clients"),
-        (r#"{"server": {"https": {"port": 443}}}"#, "server.https: TLS for clients"),
-        (r#"{"https": {}, "server": {"https": {"key": "k"}}}"#, "server.https: TLS for clients"),
+        (r#"{"https": {"http2": true}}"#, "https.http2: true: HTTP/2"),
         (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {

@@ -197,17 +197,20 @@ fn hipache_0_4() {
     );
 }
 
-const TLS: &str = "TLS for clients: not available yet; leave the key out or set it to null";
+const NO_FILE: &str = "No such file or directory (os error 2)";
 const ETCD: &str = "routes in etcd are not read; move them to Redis (docs/MIGRATION.md); accepted: \
                     \"redis://user:password@host:port/db#prefix\" (\"rediss://\" over TLS), \
                     \"redis+unix:///path\", a list of two such, [read, write], or \"file:routes.json\"";
 
 /// The samples that are refused, and the start of what is said.
 const REFUSED: [(&str, &[(&str, &str)]); 6] = [
-    ("concussionjs-0.0.1-https.json", &[("server.https: ", TLS)]),
-    ("hipache-0.3-https.json", &[("server.https: ", TLS)]),
+    ("concussionjs-0.0.1-https.json", &[("server.https.cert: /etc/ssl/proxy.crt: ", NO_FILE)]),
+    ("hipache-0.3-https.json", &[("server.https.cert: /etc/ssl/proxy.crt: ", NO_FILE)]),
     ("hipache-0.3-etcd.json", &[("driver: \"etcd://10.1.0.7:4001\": ", ETCD)]),
-    ("hipache-0.4-https.json", &[("https: ", TLS)]),
+    (
+        "hipache-0.4-https.json",
+        &[("https.cert: /etc/ssl/proxy.crt: ", NO_FILE), ("https.bind: /etc/ssl/other.crt: ", NO_FILE)],
+    ),
     ("hipache-0.4-etcd.json", &[("driver: \"etcd://10.1.0.7:4001/#/hipache/\": ", ETCD)]),
     (
         "hipache-0.4-undefined.txt",
@@ -221,6 +224,31 @@ fn what_cannot_be_served_is_refused_by_name() {
         let expected: Vec<String> = lines.iter().map(|(start, rest)| format!("{start}{rest}")).collect();
         assert_eq!(refused(name), expected, "{name}");
     }
+}
+
+#[test]
+fn https_is_served_where_the_files_are_there() {
+    let folder = super::https::Folder::new();
+    let here = |name: &str| {
+        let text = std::fs::read_to_string(sample(name)).unwrap();
+        let text = text.replace("/etc/ssl/", &format!("{}/", folder.path("").display()).replace("//", "/"));
+        let config = crate::config::parse(Path::new("c.json"), &text, MACHINE);
+        config.unwrap_or_else(|faults| panic!("{name}: {faults:?}"))
+    };
+    for name in ["concussionjs-0.0.1-https.json", "hipache-0.3-https.json"] {
+        let config = here(name);
+        let all = bind(&[("0.0.0.0", 443), ("::", 443)]);
+        assert_eq!(at(&config.effective, "https.bind"), Some(&all), "{name}");
+        assert_eq!(config.settings.https.unwrap().served.len(), 1);
+    }
+    let config = here("hipache-0.4-https.json");
+    let other = |kind: &str| json!(folder.path(&format!("other.{kind}")));
+    let addresses = json!([
+        {"address": "127.0.0.1", "port": 1443},
+        {"address": "::1", "port": 1444, "key": other("key"), "cert": other("crt")},
+    ]);
+    assert_eq!(at(&config.effective, "https.bind"), Some(&addresses));
+    assert_eq!(config.settings.https.unwrap().served.len(), 2);
 }
 
 #[test]
