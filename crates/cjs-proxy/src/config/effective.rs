@@ -59,6 +59,7 @@ fn https_keys(https: &Https) -> Value {
         "clientAuth": if https.files.members_required { "required" } else { "optional" },
         "clientCa": https.files.members,
         "hsts": https.hsts,
+        "http2": https.files.http2,
         "key": default.map(|pair| &pair.key),
         "minVersion": if https.files.tls12 { "1.2" } else { "1.3" },
         "port": https.addresses.first().map(|first| first.address.port()),

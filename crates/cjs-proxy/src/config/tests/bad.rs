@@ -398,7 +398,6 @@ fn features_to_come() {
             r#"{"server": {"limits": {"connectionsPerIp": 9}}}"#,
             "server.limits.connectionsPerIp: 9: connection limits",
         ),
-        (r#"{"https": {"http2": true}}"#, "https.http2: true: HTTP/2"),
         (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {

@@ -72,7 +72,7 @@ fn nothing_but_a_certificate_turns_it_on() {
 fn what_is_set_is_in_force() {
     let folder = Folder::new();
     let more = r#", "port": 8443, "bind": "127.0.0.1", "ca": "@/ca.pem", "minVersion": "1.3", "redirect": true,
-                   "hsts": 0, "clientCa": "@/ca.pem", "clientAuth": "optional", "redis": false"#;
+                   "hsts": 0, "clientCa": "@/ca.pem", "clientAuth": "optional", "redis": false, "http2": false"#;
     let config = folder.load(&with(more)).unwrap();
     let expected = json!({
         "bind": [{"address": "127.0.0.1", "port": 8443}],
@@ -82,6 +82,7 @@ fn what_is_set_is_in_force() {
         "clientAuth": "optional",
         "clientCa": folder.path("ca.pem"),
         "hsts": 0,
+        "http2": false,
         "key": folder.path("proxy.key"),
         "minVersion": "1.3",
         "port": 8443,
