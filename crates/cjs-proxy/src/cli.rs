@@ -1,13 +1,17 @@
 //! The command line as typed, made into the command that is meant.
 
+mod routes;
+
 use std::path::PathBuf;
 
 use argh::FromArgs;
 
 use crate::error::Failure;
 
+pub(crate) use routes::{Action, Import, RoutesCommand};
+
 /// Commands of the contract that later versions bring.
-const NOT_YET: [&str; 2] = ["routes", "limits"];
+const NOT_YET: [&str; 1] = ["limits"];
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub(crate) enum Command {
     Upgrade(Option<PathBuf>),
     /// Serve sample routes.
     Demo,
+    /// Look at the routes of the configured store, or change them.
+    Routes(RoutesCommand),
     /// Print the version.
     Version,
     /// Print a text and end: `--help`.
@@ -50,6 +56,7 @@ enum Subcommand {
     Check(Check),
     Demo(Demo),
     Upgrade(Upgrade),
+    Routes(routes::Routes),
 }
 
 #[derive(FromArgs)]
@@ -103,7 +110,7 @@ fn parse(typed: &[&str]) -> Result<Command, Failure> {
     if let Some(name) = typed.first().filter(|name| NOT_YET.contains(name)) {
         return Err(Failure::Usage(format!("the command \"{name}\" is not available yet")));
     }
-    let arguments = match Arguments::from_args(&["cjs-proxy"], typed) {
+    let arguments = match Arguments::from_args(&["cjs-proxy"], &routes::with_stdin(typed)) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return Ok(Command::Print(exit.output)),
         Err(exit) => return Err(Failure::Usage(exit.output.trim_end().to_owned())),
@@ -128,6 +135,8 @@ fn meant(arguments: Arguments) -> Result<Command, Failure> {
         Some(Subcommand::Demo(Demo {})) => Ok(Command::Demo),
         Some(Subcommand::Upgrade(_)) if dry => Err(Failure::Usage("upgrade cannot be tried dry".into())),
         Some(Subcommand::Upgrade(upgrade)) => Ok(Command::Upgrade(one(config, upgrade.config)?)),
+        Some(Subcommand::Routes(_)) if dry => Err(Failure::Usage("routes cannot be tried dry".into())),
+        Some(Subcommand::Routes(routes)) => Ok(Command::Routes(routes.meant(config)?)),
     }
 }
 
@@ -173,7 +182,7 @@ mod tests {
     #[test]
     fn usage_errors() {
         let table: &[(&[&str], &str)] = &[
-            (&["routes", "list"], "the command \"routes\" is not available yet"),
+            (&["-d", "routes", "list"], "routes cannot be tried dry"),
             (&["limits"], "the command \"limits\" is not available yet"),
             (&["-d", "upgrade"], "upgrade cannot be tried dry"),
             (&["-c", "a", "upgrade", "-c", "b"], "-c stands twice; keep one"),

@@ -3,7 +3,9 @@
 mod check;
 mod demo;
 mod error_log;
+mod routes;
 mod run;
+mod start_check;
 mod upgrade;
 
 use std::io::Write;
@@ -24,6 +26,7 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
         Command::Check(file) => check::check(file.as_deref()),
         Command::Demo => demo::demo(),
         Command::Upgrade(file) => upgrade::upgrade(file.as_deref()),
+        Command::Routes(command) => routes::routes(command),
         Command::Version => {
             print(&version::line());
             Ok(())

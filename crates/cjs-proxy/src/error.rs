@@ -15,15 +15,17 @@ pub(crate) enum Failure {
     NoConfig(Vec<PathBuf>),
     /// The proxy did not start.
     Start(String),
+    /// The routes could not be shown or changed.
+    Routes(String),
     /// The command line asks for something that is not there.
     Usage(String),
 }
 
 impl Failure {
-    /// 1 for a bad config or a failed start, 2 for usage.
+    /// 1 for a bad config, a failed start or routes that could not be had, 2 for usage.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::NoConfig(_) | Self::Start(_) => ExitCode::from(1),
+            Self::Config(_) | Self::NoConfig(_) | Self::Start(_) | Self::Routes(_) => ExitCode::from(1),
             Self::Usage(_) => ExitCode::from(2),
         }
     }
@@ -40,7 +42,7 @@ impl fmt::Display for Failure {
                 let paths: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "no config file: tried {}; name one with -c", paths.join(", "))
             }
-            Self::Start(problem) | Self::Usage(problem) => f.write_str(problem),
+            Self::Start(problem) | Self::Routes(problem) | Self::Usage(problem) => f.write_str(problem),
         }
     }
 }

@@ -81,6 +81,10 @@ pub(crate) const CHECKED_BACKENDS: usize = 20_000;
 pub(crate) const CHECKED_PLACES: usize = 200_000;
 /// Checks under way at once: one descriptor each.
 pub(crate) const CHECKS_AT_ONCE: usize = 256;
+/// Longest wait for one address of the route store while it has others: one that does not answer leaves time to the next.
+pub(crate) const STORE_ADDRESS_WAIT: Duration = Duration::from_millis(200);
+/// Lists that the checker holds at once while it looks at all.
+pub(crate) const CHECK_PART: usize = 500;
 /// Routes the checker's router keeps; it looks hosts up only where Hipache has marked one that a wildcard serves.
 pub(crate) const CHECK_CACHE_ROWS: usize = 1_000;
 /// How often the checker looks at everything where the store pushes no changes.

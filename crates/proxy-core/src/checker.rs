@@ -6,18 +6,22 @@ pub(crate) mod course;
 mod probe;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use redis_router::{CacheSettings, Checks, Finding, RedisSettings, Router, StoreState, Unavailable};
+use redis_router::{CacheSettings, CheckError, Checks, Finding, RedisSettings, Router, StoreState};
 
-use crate::bounds::{CHECK_CACHE_ROWS, CHECK_RESCAN, CHECKED_BACKENDS, CHECKS_AT_ONCE, TICK_MILLIS};
+use crate::bounds::{
+    CHECK_CACHE_ROWS, CHECK_PART, CHECK_RESCAN, CHECKED_BACKENDS, CHECKS_AT_ONCE, TICK_MILLIS,
+};
 use crate::checker::course::{Checked, Course, Verdict, Watch};
-use crate::checker::probe::probe;
+use crate::checker::probe::{Outcome, probe};
 use crate::clock;
+use crate::context::Complaints;
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
 use crate::inbox::{Inbox, Message, Outbox};
@@ -68,6 +72,8 @@ async fn serve(start: Start) -> io::Result<()> {
         connector,
         watch: RefCell::default(),
         under_way: Cell::new(0),
+        complaints: Complaints::default(),
+        refusals: Refusals::default(),
         stopped: Cell::new(false),
         started: clock::now(),
     });
@@ -84,7 +90,9 @@ async fn serve(start: Start) -> io::Result<()> {
         monoio::spawn(async move { inbox.run(|message| checker.take_message(message)).await })
     };
     let pulse = monoio::spawn(Rc::clone(&checker).beat());
+    let signs = monoio::spawn(Rc::clone(&checker).give_signs());
     checker.work().await;
+    signs.await;
     pulse.await;
     router.stop();
     routes.await;
@@ -108,6 +116,8 @@ struct Checker {
     watch: RefCell<Watch>,
     /// Checks under way.
     under_way: Cell<usize>,
+    complaints: Complaints,
+    refusals: Refusals,
     stopped: Cell<bool>,
     started: Instant,
 }
@@ -128,23 +138,39 @@ impl Checker {
 
     /// Time-outs of connections, and the age of names, until every check has ended.
     async fn beat(self: Rc<Self>) {
+        let mut second = 0;
         while !(self.stopped.get() && self.under_way.get() == 0) {
             monoio::time::sleep(Duration::from_millis(TICK_MILLIS)).await;
             let now_ms = self.now_ms();
             self.connector.waits.wheel.advance(now_ms / TICK_MILLIS);
             self.connector.resolver.tick(now_ms / 1_000);
+            if std::mem::replace(&mut second, now_ms / 1_000) != now_ms / 1_000 {
+                self.complaints.tick();
+            }
         }
+    }
+
+    /// Shows that a checker is at work, whatever it is busy with.
+    async fn give_signs(self: Rc<Self>) {
+        while !self.stopped.get() {
+            if self.is_usable() && !self.router.checker_is_active() {
+                self.said(self.checks.sign(SIGN_LIVES).await);
+            }
+            monoio::time::sleep(SIGN_EVERY).await;
+        }
+    }
+
+    fn is_usable(&self) -> bool {
+        use StoreState::{Keyspace, Polling, Tracking};
+        matches!(self.router.state(), Tracking | Keyspace { .. } | Polling { .. })
     }
 
     /// Checks until told to stop.
     async fn work(self: &Rc<Self>) {
-        let (mut rests, mut signed, mut scanned) = (false, None, None);
+        let (mut rests, mut scanned) = (false, None);
         while !self.stopped.get() {
             monoio::time::sleep(Duration::from_millis(TICK_MILLIS)).await;
-            if !matches!(
-                self.router.state(),
-                StoreState::Tracking | StoreState::Keyspace { .. } | StoreState::Polling { .. }
-            ) {
+            if !self.is_usable() {
                 continue;
             }
             if self.router.checker_is_active() {
@@ -155,13 +181,10 @@ impl Checker {
             if std::mem::take(&mut rests) {
                 log::info!("health check: the external checker is gone; the built-in one goes on");
             }
-            let now = clock::now();
-            if signed.is_none_or(|at| now - at >= SIGN_EVERY)
-                && self.said(self.checks.sign(SIGN_LIVES).await).is_some()
-            {
-                signed = Some(now);
+            if self.look_around(&mut scanned, clock::now()).await.is_none() {
+                // What was not taken in is looked at anew, with everything else.
+                scanned = None;
             }
-            self.look_around(&mut scanned, now).await;
             self.begin_checks();
         }
     }
@@ -176,47 +199,46 @@ impl Checker {
         }
     }
 
-    /// Takes in what has changed in the store; everything at first, and now and then where nothing is pushed.
-    async fn look_around(&self, scanned: &mut Option<Instant>, now: Instant) {
+    /// Takes in what has changed in the store; everything at first, and now and then where nothing is pushed. `None`: the
+    /// store could not be asked.
+    async fn look_around(&self, scanned: &mut Option<Instant>, now: Instant) -> Option<()> {
         let is_polled = matches!(self.router.state(), StoreState::Polling { .. });
         let is_old = scanned.is_none_or(|at| is_polled && now - at >= CHECK_RESCAN);
         let changed = self.checks.changed_names().filter(|_| !is_old);
         let names = match changed {
             Some(names) => names,
             None => {
-                let scan = self.checks.all_names(self.check.scope == Scope::All).await;
-                let Some(mut names) = self.said(scan) else { return };
+                let mut names = self.said(self.checks.all_names(self.check.scope == Scope::All).await)?;
                 names.extend(self.watch.borrow().names());
                 *scanned = Some(now);
                 names
             }
         };
-        if names.is_empty() {
-            return;
+        // A part at a time: no more is held of the lists than is looked at.
+        for names in names.chunks(CHECK_PART) {
+            let standings = self.said(self.checks.standings(names).await)?;
+            let (mut watch, now) = (self.watch.borrow_mut(), (self.checks.now(), self.now_ms()));
+            names.iter().for_each(|name| watch.leaves(name));
+            standings.iter().for_each(|standing| watch.stands(standing, self.check.scope, now));
+            watch.settle(now.0);
         }
-        let Some(standings) = self.said(self.checks.standings(&names).await) else {
-            *scanned = None;
-            return;
-        };
-        let (mut watch, now) = (self.watch.borrow_mut(), (self.checks.now(), self.now_ms()));
-        names.iter().for_each(|name| watch.leaves(name));
-        standings.iter().for_each(|standing| watch.stands(standing, self.check.scope, now));
-        watch.settle();
+        let mut watch = self.watch.borrow_mut();
         if watch.was_full() {
-            log::warn!(
+            self.complaints.log(format_args!(
                 "health check: there are more backends than the {CHECKED_BACKENDS} that are checked; {} are",
                 watch.len()
-            );
+            ));
         }
+        Some(())
     }
 
     /// The value; an error is said (the router says when the store is gone).
-    fn said<T>(&self, outcome: Result<T, Unavailable>) -> Option<T> {
+    fn said<T>(&self, outcome: Result<T, CheckError>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
-            Err(Unavailable::Away { .. }) => None,
-            Err(unavailable) => {
-                log::warn!("health check: {unavailable}");
+            Err(CheckError::Away) => None,
+            Err(refused) => {
+                self.refusals.say(&refused.to_string(), self.now_ms());
                 None
             }
         }
@@ -224,6 +246,9 @@ impl Checker {
 
     fn begin_checks(self: &Rc<Self>) {
         let free = CHECKS_AT_ONCE - self.under_way.get();
+        if self.stopped.get() || free == 0 {
+            return;
+        }
         for url in self.watch.borrow_mut().begin_due(self.now_ms(), free) {
             self.under_way.set(self.under_way.get() + 1);
             let checker = Rc::clone(self);
@@ -234,6 +259,7 @@ impl Checker {
                 let due_ms = checker.now_ms() + interval_ms - fastrand::u64(0..=interval_ms / 10);
                 checker.watch.borrow_mut().ended(&url, due_ms);
                 checker.under_way.set(checker.under_way.get() - 1);
+                checker.begin_checks();
             });
         }
     }
@@ -248,42 +274,79 @@ impl Checker {
         else {
             return;
         };
-        let outcome = probe(&self.connector, &backend, &self.check).await;
+        match probe(&self.connector, &backend, &self.check).await {
+            // Whoever checks after this one is to find things as they were.
+            _ if self.stopped.get() => {}
+            Outcome::Good => self.judge(url, None, false).await,
+            Outcome::Bad(why) => self.judge(url, Some(why), false).await,
+            Outcome::BadStatus(why) => self.judge(url, Some(why), true).await,
+            Outcome::Unknown(why) => {
+                self.refusals.say(&format!("backend {url} is not checked: {why}"), self.now_ms())
+            }
+        }
+    }
+
+    /// Goes by the outcome of a check: what was bad, if anything, and whether it was an answer all the same.
+    async fn judge(&self, url: &Rc<str>, bad: Option<String>, answers: bool) {
         let (now, now_ms) = (self.checks.now(), self.now_ms());
         let (verdict, names, is_to_renew) = {
             let mut watch = self.watch.borrow_mut();
             let Some(checked) = watch.get_mut(url) else { return };
-            let verdict = checked.course.judge(outcome.is_ok(), now, &self.check);
-            checked.why = outcome.err().unwrap_or_else(|| std::mem::take(&mut checked.why));
+            let verdict = checked.course.judge(bad.is_none(), now, &self.check);
+            checked.why = bad.unwrap_or_else(|| std::mem::take(&mut checked.why));
             let renewal_ms = self.mark_ttl.as_millis() as u64 / 3;
             let is_to_renew = checked.written_ms.is_none_or(|at_ms| now_ms - at_ms >= renewal_ms);
-            (verdict, checked.names.iter().cloned().collect::<Vec<_>>(), is_to_renew)
+            (verdict, checked.names(), is_to_renew)
         };
         match verdict {
-            Verdict::Died => self.write_death(url, &names, true).await,
-            Verdict::StillDead if is_to_renew => self.write_death(url, &names, false).await,
-            Verdict::Lives => {
-                log::info!("health check: backend {url} lives again ({})", joined(&names));
-                self.said(self.checks.found_alive(url, &names).await);
-            }
+            Verdict::Died => self.write_death(url, &names, (true, answers)).await,
+            Verdict::StillDead if is_to_renew => self.write_death(url, &names, (false, answers)).await,
+            Verdict::Lives => self.write_life(url, &names).await,
             Verdict::Alive | Verdict::StillDead => {}
         }
     }
 
     /// Marks `url` dead, or dead for longer.
-    async fn write_death(&self, url: &Rc<str>, names: &[Rc<str>], is_news: bool) {
+    async fn write_death(&self, url: &Rc<str>, names: &[Rc<str>], (is_news, answers): (bool, bool)) {
         let (why, since) = match self.watch.borrow_mut().get_mut(url) {
             Some(Checked { why, course: Course::Dead { since, .. }, .. }) => (why.clone(), *since),
             _ => return,
         };
         if is_news {
-            log::warn!("health check: backend {url} is dead ({}): {why}", joined(names));
+            let whose = joined(names);
+            self.complaints.log(format_args!("health check: backend {url} is dead ({whose}): {why}"));
         }
-        let finding = Finding { why: &why, since, mark_ttl: self.mark_ttl, is_news };
-        if self.said(self.checks.found_dead(url, names, finding).await).is_some()
-            && let Some(checked) = self.watch.borrow_mut().get_mut(url)
-        {
-            checked.written_ms = Some(self.now_ms());
+        let finding = Finding { why: &why, since, mark_ttl: self.mark_ttl, is_news, spares_last: answers };
+        let written = self.said(self.checks.found_dead(url, names, finding).await);
+        if let Some(checked) = self.watch.borrow_mut().get_mut(url) {
+            checked.written_ms = written.map(|_| self.now_ms());
+        }
+    }
+
+    /// Takes the marks of `url` away; where that does not go through it is tried again with the next check.
+    async fn write_life(&self, url: &Rc<str>, names: &[Rc<str>]) {
+        if self.said(self.checks.found_alive(url, names).await).is_some() {
+            let whose = joined(names);
+            self.complaints.log(format_args!("health check: backend {url} lives again ({whose})"));
+        } else if let Some(checked) = self.watch.borrow_mut().get_mut(url) {
+            checked.course.is_not_told(self.checks.now(), &self.check);
+        }
+    }
+}
+
+/// What went wrong on this side: each said once a minute, and not too many.
+#[derive(Default)]
+struct Refusals(RefCell<HashMap<String, u64>>);
+
+impl Refusals {
+    const PAUSE_MS: u64 = 60_000;
+    const KEPT: usize = 64;
+
+    fn say(&self, what: &str, now_ms: u64) {
+        let mut said = self.0.borrow_mut();
+        said.retain(|_, at_ms| now_ms < *at_ms + Self::PAUSE_MS);
+        if said.len() < Self::KEPT && said.insert(what.to_owned(), now_ms).is_none() {
+            log::warn!("health check: {what}");
         }
     }
 }

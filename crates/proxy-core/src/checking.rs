@@ -99,5 +99,7 @@ impl Checking {
 
 /// Whether a checker that goes by `by` does what `settings` say.
 fn is_same(by: &Settings, settings: &Settings) -> bool {
-    by.health_check == settings.health_check && by.deaths == settings.deaths
+    by.health_check == settings.health_check
+        && by.deaths == settings.deaths
+        && by.upstream.trust == settings.upstream.trust
 }

@@ -14,7 +14,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use redis_router::{Dialer, Endpoint, Link, Server, Source};
 use tls::{Clients, Session, Verification};
 
-use crate::bounds::STORE_READ_BYTES;
+use crate::bounds::{STORE_ADDRESS_WAIT, STORE_READ_BYTES};
 use crate::buffer::{Buffer, BulkBuffers};
 use crate::deadline::{Cut, Ticks};
 use crate::settings::Settings;
@@ -102,9 +102,22 @@ impl StoreDialer {
                     .to_vec()
             }
         };
+        // Before they are tried: whoever waits gives up where none answers.
+        if addresses.len() > 1 {
+            self.resolver.doubt(host);
+        }
+        let first = fastrand::usize(..addresses.len().max(1));
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses {
-            match TcpStream::connect_addr(SocketAddr::new(address, port)).await {
+        for turn in 0..addresses.len() {
+            let address = SocketAddr::new(addresses[(first + turn) % addresses.len()], port);
+            let connecting = TcpStream::connect_addr(address);
+            let outcome = if turn + 1 == addresses.len() {
+                connecting.await
+            } else {
+                let in_time = monoio::time::timeout(STORE_ADDRESS_WAIT, connecting).await;
+                in_time.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+            };
+            match outcome {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);

@@ -66,6 +66,12 @@ pub fn unix_seconds() -> u64 {
     clock::unix_seconds()
 }
 
+/// The host of a request in the spelling that routes are looked up by; `None`: no request can name it.
+pub fn look_up_spelling(host: &str) -> Option<String> {
+    let mut spelling = String::new();
+    http::host::normalize(host.as_bytes(), &mut spelling).ok().map(|()| spelling)
+}
+
 /// The kernel interface that cores would use on this machine, as it is named to users.
 pub fn io_driver() -> &'static str {
     runtime::probe().name()

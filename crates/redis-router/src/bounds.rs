@@ -121,6 +121,19 @@ pub const CHECK_BATCH: usize = 500;
 /// Age up to which the sign of an external health checker counts, as in Hipache: it is renewed each 10 s.
 pub const CHECKER_AGE_MAX_MS: u64 = 30_000;
 
+/// Times an edit is tried while others write the same key. With a handful of editors at once, one of them succeeds in each
+/// round.
+pub const EDIT_TRIES_MAX: usize = 100;
+
+/// Frontends that an edit reads or writes in one round trip: some 100 KB of commands.
+pub const EDIT_BATCH: usize = 500;
+
+/// Keys that Redis looks at for one step of a scan.
+pub const SCAN_COUNT: usize = 1_000;
+
+/// Mistakes of an imported table that are told at once.
+pub const MISTAKES_MAX: usize = 20;
+
 const _: () = assert!(MARKS_MAX >= BACKENDS_MAX);
 const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);
 const _: () = assert!(REPLY_BYTES_MAX >= 4 * BACKENDS_MAX * URL_BYTES_MAX);

@@ -1,11 +1,14 @@
 //! What a built-in health checker reads and writes: which backends stand where, who checks them, what was found. It works
 //! on a router of its own, beside the cores. Knows no HTTP.
 
+use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
 
+use crate::bell::Bell;
 use crate::bounds::{BACKENDS_MAX, CHECK_BATCH};
 use crate::changes::Changed;
 use crate::clock::unix_seconds;
@@ -23,7 +26,32 @@ use crate::store::Store;
 pub struct Checks {
     look_up: Rc<LookUp>,
     signature: String,
+    /// Whose locks its own are; no two checkers share it, be they on machines of one name.
+    owner: String,
+    /// Somebody decides which of a frontend's backends is the last live one.
+    deciding: Cell<bool>,
+    decided: Bell,
 }
+
+/// Why the store did not do what a checker wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckError {
+    /// It is away: the router says so.
+    Away,
+    /// It refused; in its words, and what mends it.
+    Refused(String),
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckError::Away => f.write_str("the store is away"),
+            CheckError::Refused(said) => f.write_str(said),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}
 
 /// What stands under a name, and which of it is marked dead there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +75,17 @@ pub struct Finding<'a> {
     pub mark_ttl: Duration,
     /// It was not known before: the others are told.
     pub is_news: bool,
+    /// It answers, though badly: the last live backend of a frontend is not marked for that.
+    pub spares_last: bool,
 }
 
 impl Checks {
     /// `None`: the routes of `router` come from a table, whose marks are those of each core.
     pub fn of(router: &Router) -> Option<Checks> {
         let signature = format!("{} checker", signature());
-        router.look_up().map(|look_up| Checks { look_up, signature })
+        let owner = format!("{signature} {:016x}", fastrand::u64(..));
+        let (deciding, decided) = (Cell::new(false), Bell::default());
+        router.look_up().map(|look_up| Checks { look_up, signature, owner, deciding, decided })
     }
 
     fn store(&self) -> &Store {
@@ -76,7 +108,7 @@ impl Checks {
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn all_names(&self, lists: bool) -> Result<Vec<Rc<str>>, Unavailable> {
+    pub async fn all_names(&self, lists: bool) -> Result<Vec<Rc<str>>, CheckError> {
         let prefixes = &self.store().prefixes;
         let mut names = self.scan(&prefixes.dead).await?;
         if lists {
@@ -87,7 +119,7 @@ impl Checks {
         Ok(names)
     }
 
-    async fn scan(&self, prefix: &str) -> Result<Vec<Rc<str>>, Unavailable> {
+    async fn scan(&self, prefix: &str) -> Result<Vec<Rc<str>>, CheckError> {
         let (connection, mut names, mut cursor) = (self.reader()?, Vec::new(), b"0".to_vec());
         loop {
             let pattern = format!("{}*", crate::freshness::escaped(prefix));
@@ -113,7 +145,7 @@ impl Checks {
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn standings(&self, names: &[Rc<str>]) -> Result<Vec<Standing>, Unavailable> {
+    pub async fn standings(&self, names: &[Rc<str>]) -> Result<Vec<Standing>, CheckError> {
         let (connection, mut standings) = (self.reader()?, Vec::with_capacity(names.len()));
         for names in names.chunks(CHECK_BATCH) {
             let prefixes = &self.store().prefixes;
@@ -128,32 +160,42 @@ impl Checks {
             let mut replies = self.call(&connection, names.iter().flat_map(ask)).await?.into_iter();
             for name in names {
                 let (list, dead) = (texts(replies.next()), indexes(replies.next()));
-                standings.extend(self.standing(name, list, dead).await);
+                standings.extend(self.standing(name, list, dead).await?);
             }
         }
         Ok(standings)
     }
 
-    async fn standing(&self, name: &Rc<str>, list: Vec<Vec<u8>>, dead: Vec<usize>) -> Option<Standing> {
+    async fn standing(
+        &self,
+        name: &Rc<str>,
+        list: Vec<Vec<u8>>,
+        dead: Vec<usize>,
+    ) -> Result<Option<Standing>, CheckError> {
         let frontend = if !list.is_empty() {
             Rc::new(Frontend::from_list(name, &list))
         } else if !dead.is_empty() {
             // Hipache's mark of a host that a wildcard serves.
-            self.look_up.find(name).await.ok()??.frontend.clone()
+            match self.look_up.find(name).await {
+                Ok(Some(route)) => route.frontend.clone(),
+                Ok(None) => return Ok(None),
+                Err(Unavailable::Refused { reason, .. }) => return Err(self.refused(&reason)),
+                Err(_) => return Err(CheckError::Away),
+            }
         } else {
-            return None;
+            return Ok(None);
         };
-        Some(Standing { name: name.clone(), frontend, dead })
+        Ok(Some(Standing { name: name.clone(), frontend, dead }))
     }
 
     /// Whether it is this checker that checks `url`, for as long as `lives` from now on.
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn lock(&self, url: &str, lives: Duration) -> Result<bool, Unavailable> {
+    pub async fn lock(&self, url: &str, lives: Duration) -> Result<bool, CheckError> {
         let key = format!("{}{url}", self.store().prefixes.checker_locks);
         let connection = self.writer()?;
-        let (mine, lives_ms) = (self.signature.as_str(), lives.as_millis() as u64);
+        let (mine, lives_ms) = (self.owner.as_str(), lives.as_millis() as u64);
         let take = cmd("SET").arg(&key).arg(mine).arg("NX").arg("PX").arg(lives_ms).take();
         let replies = self.call(&connection, [take, cmd("GET").arg(&key).take()]).await?;
         if replies[1] != Value::BulkString(mine.into()) {
@@ -169,7 +211,7 @@ impl Checks {
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn sign(&self, lives: Duration) -> Result<(), Unavailable> {
+    pub async fn sign(&self, lives: Duration) -> Result<(), CheckError> {
         let key = &self.store().prefixes.checker_sign;
         let sign = cmd("SET").arg(key).arg(&self.signature).arg("PX").arg(lives.as_millis() as u64).take();
         let connection = self.writer()?;
@@ -185,22 +227,41 @@ impl Checks {
         url: &str,
         names: &[Rc<str>],
         finding: Finding<'_>,
-    ) -> Result<Vec<Rc<str>>, Unavailable> {
-        let mark = |Standing { name, frontend, .. }: &Standing, index, commands: &mut Vec<Cmd>| {
+    ) -> Result<Vec<Rc<str>>, CheckError> {
+        let mark = |standing: &Standing, index, commands: &mut Vec<Cmd>| {
+            let Standing { name, frontend, .. } = standing;
             // An only backend is never marked: there would be nobody left to ask.
-            if frontend.backends.len() > 1 {
+            let may = frontend.backends.len() > 1 && (!finding.spares_last || standing.has_another_live(url));
+            if may {
                 let death = Death { frontend: name, url, index, backends: frontend.listed };
                 self.mark(&death, finding, commands);
             }
         };
-        self.write(url, names, mark).await
+        if !finding.spares_last {
+            return self.write(url, names, mark).await;
+        }
+        // One after the other: two at once would each take the other for the last live one.
+        self.decided.until_true(|| !self.deciding.get()).await;
+        self.deciding.set(true);
+        let _decision = Decision(self);
+        let standing = self.write(url, names, mark).await?;
+        self.spare_the_last(url, &standing).await?;
+        Ok(standing)
+    }
+
+    /// As two cores do (`announce`): whoever finds all others marked by now takes its own mark back.
+    async fn spare_the_last(&self, url: &str, names: &[Rc<str>]) -> Result<(), CheckError> {
+        let standings = self.standings(names).await?;
+        let last = standings.into_iter().filter(|standing| !standing.has_another_live(url));
+        let last: Vec<Rc<str>> = last.map(|standing| standing.name).collect();
+        self.found_alive(url, &last).await.map(drop)
     }
 
     /// Takes the marks of `url` away under those of `names` where it still stands, and says where that is.
     ///
     /// # Errors
     /// The store could not be asked.
-    pub async fn found_alive(&self, url: &str, names: &[Rc<str>]) -> Result<Vec<Rc<str>>, Unavailable> {
+    pub async fn found_alive(&self, url: &str, names: &[Rc<str>]) -> Result<Vec<Rc<str>>, CheckError> {
         let prefixes = &self.store().prefixes;
         let unmark = |Standing { name, .. }: &Standing, index, commands: &mut Vec<Cmd>| {
             commands.push(cmd("SREM").arg(format!("{}{name}", prefixes.dead)).arg(index).take());
@@ -215,14 +276,14 @@ impl Checks {
         url: &str,
         names: &[Rc<str>],
         say: impl Fn(&Standing, usize, &mut Vec<Cmd>),
-    ) -> Result<Vec<Rc<str>>, Unavailable> {
+    ) -> Result<Vec<Rc<str>>, CheckError> {
         let (connection, mut standing) = (self.writer()?, Vec::with_capacity(names.len()));
         for names in names.chunks(CHECK_BATCH) {
             let (found, mut commands) = (self.standings(names).await?, Vec::new());
-            let places = found.iter().filter_map(|found| Some((found, index_of(&found.frontend, url)?)));
-            for (found, index) in places {
-                say(found, index, &mut commands);
-                standing.push(found.name.clone());
+            for found in &found {
+                let indexes = found.indexes_of(url);
+                indexes.iter().for_each(|index| say(found, *index, &mut commands));
+                standing.extend((!indexes.is_empty()).then(|| found.name.clone()));
             }
             self.call(&connection, commands).await?;
         }
@@ -254,13 +315,13 @@ impl Checks {
         unix_seconds()
     }
 
-    fn reader(&self) -> Result<Rc<Connection>, Unavailable> {
+    fn reader(&self) -> Result<Rc<Connection>, CheckError> {
         let in_use = self.store().in_use().map(|in_use| in_use.connection);
-        in_use.ok_or_else(|| self.store().away("the checker waits for it".into()))
+        in_use.ok_or(CheckError::Away)
     }
 
-    fn writer(&self) -> Result<Rc<Connection>, Unavailable> {
-        self.store().writer().ok_or_else(|| self.store().away("the checker waits for it".into()))
+    fn writer(&self) -> Result<Rc<Connection>, CheckError> {
+        self.store().writer().ok_or(CheckError::Away)
     }
 
     /// The replies to `commands`; an error among them is one of the whole.
@@ -268,7 +329,7 @@ impl Checks {
         &self,
         connection: &Connection,
         commands: impl IntoIterator<Item = Cmd>,
-    ) -> Result<Vec<Value>, Unavailable> {
+    ) -> Result<Vec<Value>, CheckError> {
         let (mut pipeline, mut count) = (Pipeline::default(), 0);
         for command in commands {
             pipeline.push(&command);
@@ -278,7 +339,7 @@ impl Checks {
             return Ok(Vec::new());
         }
         let replies = connection.call(pipeline).await;
-        let replies = replies.map_err(|Lost| self.store().away(connection.reason().to_owned()))?;
+        let replies = replies.map_err(|Lost| CheckError::Away)?;
         // A key of another kind is none of the checker's business.
         let refused = replies.iter().find_map(|reply| match reply {
             Value::ServerError(error) if error.code() != "WRONGTYPE" => Some(text_of(error)),
@@ -290,13 +351,38 @@ impl Checks {
         }
     }
 
-    fn refused(&self, said: &str) -> Unavailable {
-        Unavailable::Refused { store: self.store().name.clone(), reason: said.to_owned() }
+    fn refused(&self, said: &str) -> CheckError {
+        let mend = match said.split(' ').next() {
+            Some("NOPERM") => "; a user of healthCheck also needs +set +pexpire +srem +hset +hdel +scan",
+            Some("READONLY") => "; name the master too, in redis.masterHost",
+            _ => "",
+        };
+        CheckError::Refused(format!("redis {}: {said}{mend}", self.store().name))
     }
 }
 
-fn index_of(frontend: &Frontend, url: &str) -> Option<usize> {
-    frontend.backends.iter().find(|backend| *backend.url == *url).map(|backend| backend.index)
+/// The turn of one who decides. Dropped, the next may.
+struct Decision<'a>(&'a Checks);
+
+impl Drop for Decision<'_> {
+    fn drop(&mut self) {
+        self.0.deciding.set(false);
+        self.0.decided.ring();
+    }
+}
+
+impl Standing {
+    /// Where `url` stands; a list may have it more than once.
+    fn indexes_of(&self, url: &str) -> Vec<usize> {
+        let own = self.frontend.backends.iter().filter(|backend| *backend.url == *url);
+        own.map(|backend| backend.index).collect()
+    }
+
+    fn has_another_live(&self, url: &str) -> bool {
+        let mut others =
+            self.frontend.backends.iter().filter(|backend| *backend.url != *url && !backend.drain);
+        others.any(|other| !self.dead.contains(&other.index))
+    }
 }
 
 fn texts(reply: Option<Value>) -> Vec<Vec<u8>> {

@@ -29,6 +29,14 @@ impl Pipeline {
         command.write_packed_command(&mut self.bytes);
         self.commands += 1;
     }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn commands(&self) -> usize {
+        self.commands
+    }
 }
 
 /// The connection ended before the replies came. The reason is with the connection.

@@ -31,11 +31,8 @@ impl Table {
     /// # Errors
     /// Names the key, what is wrong and the accepted form.
     pub fn parse(text: &str) -> Result<Table, TableError> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let entries = json.deserialize_map(Entries).map_err(TableError::NotATable)?;
-        json.end().map_err(TableError::NotATable)?;
         let mut table = Table::default();
-        for (written, value) in entries {
+        for (written, value) in entries(text)? {
             table.take(&written, &value)?;
         }
         Ok(table)
@@ -192,12 +189,27 @@ impl CoreTable {
     }
 }
 
+/// The members of a JSON object, in order.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn entries(text: &str) -> Result<Vec<(String, serde_json::Value)>, TableError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let entries = json.deserialize_map(Entries).map_err(TableError::NotATable)?;
+    json.end().map_err(TableError::NotATable)?;
+    Ok(entries)
+}
+
 /// The host whose options `key` holds; `options:80` is port 80 of the host `options`.
-fn options_host(key: &str) -> Option<&str> {
+pub(crate) fn options_host(key: &str) -> Option<&str> {
     key.strip_prefix("options:").filter(|host| host.parse::<u16>().is_err())
 }
 
-fn check_key(key: &str) -> Result<(), &'static str> {
+/// Whether a host can be looked up as `key`.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_key(key: &str) -> Result<(), &'static str> {
     let name = key.strip_prefix("*.").unwrap_or(key);
     if key == "*" {
         return Ok(());

@@ -11,8 +11,11 @@
 //!   Polling
 //! ```
 
+use std::time::Duration;
+
 use redis::{Cmd, ServerError, Value, cmd};
 
+use crate::bounds::{NOTIFIED_AGE, POLLED_AGE};
 use crate::connection::{Connection, Pipeline};
 use crate::handshake::{Protocol, call, explain, log_in, one, text_of};
 use crate::keys::Prefixes;
@@ -29,6 +32,17 @@ pub(crate) enum Mode {
     Keyspace { why: String },
     /// Nothing is said of changes, for this reason.
     Polling { why: String },
+}
+
+impl Mode {
+    /// How long a row read in this mode lives; `None`: until it is changed. `configured`: as the operator set it.
+    pub(crate) fn age_max(&self, configured: Option<Duration>) -> Option<Duration> {
+        match self {
+            Mode::Tracking => None,
+            Mode::Keyspace { .. } => Some(configured.unwrap_or(NOTIFIED_AGE).min(NOTIFIED_AGE)),
+            Mode::Polling { .. } => Some(configured.unwrap_or(POLLED_AGE)),
+        }
+    }
 }
 
 /// What the server granted.
@@ -87,12 +101,7 @@ async fn check_reads(
 
 /// The best way to hear of changes over `connection`, turned on.
 async fn track(connection: &Connection, db: u32, prefixes: &Prefixes) -> Result<Mode, String> {
-    let mut tracking = cmd("CLIENT");
-    tracking.arg("TRACKING").arg("ON").arg("BCAST");
-    for prefix in prefixes.followed() {
-        tracking.arg("PREFIX").arg(prefix);
-    }
-    let Some(why) = refusal(one(connection, &tracking).await?, "CLIENT TRACKING") else {
+    let Some(why) = refusal(one(connection, &tracking(prefixes)).await?, "CLIENT TRACKING") else {
         return Ok(Mode::Tracking);
     };
     if let Some(missing) = missing_notifications(connection).await? {
@@ -102,6 +111,16 @@ async fn track(connection: &Connection, db: u32, prefixes: &Prefixes) -> Result<
         None => Ok(Mode::Keyspace { why }),
         Some(refused) => Ok(Mode::Polling { why: format!("{why}; {refused}") }),
     }
+}
+
+/// Asks that every change behind `prefixes` be pushed.
+pub(crate) fn tracking(prefixes: &Prefixes) -> Cmd {
+    let mut tracking = cmd("CLIENT");
+    tracking.arg("TRACKING").arg("ON").arg("BCAST");
+    for prefix in prefixes.followed() {
+        tracking.arg("PREFIX").arg(prefix);
+    }
+    tracking
 }
 
 /// Listens over `listener`, a connection of its own in RESP2, where `connection` hears nothing. Changes `granted` to what
@@ -130,14 +149,23 @@ pub(crate) async fn listen(
 
 /// Why keyspace notifications are not enough; `None`: they are.
 async fn missing_notifications(connection: &Connection) -> Result<Option<String>, String> {
-    let reply = one(connection, cmd("CONFIG").arg("GET").arg(NOTIFY)).await?;
-    Ok(match notified(&reply) {
+    Ok(lacking(&one(connection, &flags()).await?))
+}
+
+/// Asks which notifications are on.
+pub(crate) fn flags() -> Cmd {
+    cmd("CONFIG").arg("GET").arg(NOTIFY).take()
+}
+
+/// Why the notifications that [`flags`] was answered with are not enough; `None`: they are.
+pub(crate) fn lacking(reply: &Value) -> Option<String> {
+    match notified(reply) {
         Ok(flags) if has_all(&flags) => None,
         Ok(flags) => {
             Some(format!("{NOTIFY} is {flags:?} and lacks some of \"{NEEDED}\": CONFIG SET {NOTIFY} KA"))
         }
         Err(said) => Some(format!("{NOTIFY} cannot be read ({said}; ACL +config|get)")),
-    })
+    }
 }
 
 const NOTIFY: &str = "notify-keyspace-events";
@@ -163,8 +191,8 @@ fn notified(reply: &Value) -> Result<String, String> {
     }
 }
 
-/// One command a pattern: each is acknowledged on its own.
-fn notifications(db: u32, prefixes: &Prefixes) -> Vec<Cmd> {
+/// Subscribes to them. One command a pattern: each is acknowledged on its own.
+pub(crate) fn notifications(db: u32, prefixes: &Prefixes) -> Vec<Cmd> {
     let pattern = |prefix: &str| format!("{}{}*", notified_prefix(db), escaped(prefix));
     prefixes.followed().into_iter().map(|prefix| cmd("PSUBSCRIBE").arg(pattern(prefix)).take()).collect()
 }
@@ -202,7 +230,7 @@ async fn subscribe(connection: &Connection, subscriptions: &[Cmd]) -> Result<Opt
 }
 
 /// Why `command` was not granted.
-fn refusal(reply: Value, command: &str) -> Option<String> {
+pub(crate) fn refusal(reply: Value, command: &str) -> Option<String> {
     match reply {
         Value::Okay => None,
         Value::ServerError(error) => Some(text_of(&error)),

@@ -48,19 +48,29 @@ pub(crate) async fn log_in(connection: &Connection, endpoint: &Endpoint) -> Resu
 /// # Errors
 /// As [`log_in`].
 pub(crate) async fn authenticate(connection: &Connection, login: &Login) -> Result<(), String> {
-    let Some(password) = &login.password else { return Ok(()) };
-    let mut auth = cmd("AUTH");
-    if let Some(user) = &login.username {
-        auth.arg(user);
-    }
-    match one(connection, auth.arg(password)).await? {
+    let Some(auth) = auth(login) else { return Ok(()) };
+    match one(connection, &auth).await? {
         Value::ServerError(error) => Err(explain(&error, login, "")),
         _ => Ok(()),
     }
 }
 
-/// A server that is of no use here, in whatever state it is.
-fn check_mode(mode: Option<&str>) -> Result<(), String> {
+/// Says who we are; `None`: nobody in particular.
+pub(crate) fn auth(login: &Login) -> Option<Cmd> {
+    let password = login.password.as_ref()?;
+    let mut auth = cmd("AUTH");
+    if let Some(user) = &login.username {
+        auth.arg(user);
+    }
+    auth.arg(password);
+    Some(auth)
+}
+
+/// Whether the server is one that is of use, in whatever state it is.
+///
+/// # Errors
+/// What it is instead.
+pub(crate) fn check_mode(mode: Option<&str>) -> Result<(), String> {
     match mode {
         Some("cluster") => Err(CLUSTER.into()),
         Some("sentinel") => Err(
@@ -76,13 +86,14 @@ pub const CLUSTER: &str = "it is a node of a Redis Cluster, whose routes are spr
                            keep the routes in one Redis, for high availability with replicas and sentinels \
                            (redis.sentinels and redis.masterName)";
 
-fn mode_in_hello(fields: &[(Value, Value)]) -> Option<&str> {
+/// Its mode as HELLO says it.
+pub(crate) fn mode_in_hello(fields: &[(Value, Value)]) -> Option<&str> {
     let mode = fields.iter().find(|(field, _)| text(field) == Some("mode"))?;
     text(&mode.1)
 }
 
 /// `redis_mode` as INFO says it; `None` where INFO is not allowed.
-fn mode_in_info(info: &Value) -> Option<&str> {
+pub(crate) fn mode_in_info(info: &Value) -> Option<&str> {
     info_text(info)?.lines().find_map(|line| line.strip_prefix("redis_mode:"))
 }
 
@@ -110,7 +121,8 @@ pub(crate) fn text_of(error: &ServerError) -> String {
     format!("{} {details}", error.code())
 }
 
-fn knows_no_hello(error: &ServerError) -> bool {
+/// Whether HELLO was refused as a server before RESP3 refuses it.
+pub(crate) fn knows_no_hello(error: &ServerError) -> bool {
     let full = error.details().is_some_and(|details| details.starts_with("max number of clients"));
     matches!(error.code(), "ERR" | "NOPROTO" | "NOPERM") && !full
 }
@@ -142,8 +154,9 @@ pub(crate) fn explain(error: &ServerError, login: &Login, prefix: &str) -> Strin
         "WRONGPASS" => format!("{said}; redis.username or redis.password is wrong"),
         "NOPERM" => {
             let user = login.username.as_deref().unwrap_or("default");
-            let deaths =
-                format!("~{CHECKER_KEY} &{CHANNEL} +@pubsub +time +role +multi +exec +sadd +expire +hset");
+            let deaths = format!(
+                "~{CHECKER_KEY} &{CHANNEL} +@pubsub +time +role +multi +exec +sadd +srem +expire +hset"
+            );
             format!("{said}; allow it: ACL SETUSER {user} ~{prefix}* +@read +@connection +info {deaths}")
         }
         "LOADING" => format!("{said}; routes are read once it has loaded its data"),

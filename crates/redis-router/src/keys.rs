@@ -58,6 +58,7 @@ pub(crate) fn dead_name(host: &str) -> &str {
 }
 
 /// What stands before the keys of each kind: it is followed in Redis.
+#[derive(Clone)]
 pub(crate) struct Prefixes {
     /// Before every key.
     pub(crate) all: String,

@@ -12,6 +12,7 @@
 //!               \---> writer -> line                                the master, where a replica is read
 //!             checks -> changes, connection                        what a built-in health checker reads and writes
 //!             file, keys, frontend, backend, options, message, report   pure: texts and names
+//!   edit                                                          apart: for commands, synchronous
 //! ```
 //!
 //! Everything is of one core (`Rc`, `Cell`); only `Table` and `Frontend` may cross threads. Nothing waits for the server
@@ -29,6 +30,7 @@ mod complaints;
 mod connection;
 mod deaths;
 mod dial;
+pub mod edit;
 mod error;
 mod file;
 mod freshness;
@@ -57,7 +59,7 @@ mod upkeep;
 mod writer;
 
 pub use backend::{Backend, BackendHost, Scheme};
-pub use checks::{Checks, Finding, Standing};
+pub use checks::{CheckError, Checks, Finding, Standing};
 pub use dial::{Dialer, Link};
 pub use error::Unavailable;
 pub use file::{Table, TableError};

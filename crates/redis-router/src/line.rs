@@ -13,8 +13,8 @@ use crate::store::Store;
 
 pub(crate) struct Line {
     pub(crate) connection: Rc<Connection>,
-    receiving: JoinHandle<()>,
-    sending: JoinHandle<()>,
+    /// Reading and writing; empty once they are waited for.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Why there is no line.
@@ -39,7 +39,9 @@ impl Line {
         let link = match store.unless_stopped(dialling).await {
             None => return Err(NoLine::Stopped),
             Some(Err(_)) => {
-                return Err(NoLine::Failed(format!("no connection within {} ms", patience.as_millis())));
+                let hint = if endpoint.tls { "; does it speak TLS on this port?" } else { "" };
+                let problem = format!("no connection within {} ms{hint}", patience.as_millis());
+                return Err(NoLine::Failed(problem));
             }
             Some(Ok(Err(error))) => return Err(NoLine::Failed(error.to_string())),
             Some(Ok(Ok(link))) => link,
@@ -48,13 +50,23 @@ impl Line {
         let (receiver, sender) = (connection.clone(), connection.clone());
         let receiving = monoio::spawn(async move { receiver.receive(link.read, on_push).await });
         let sending = monoio::spawn(async move { sender.send(link.write).await });
-        Ok(Line { connection, receiving, sending })
+        Ok(Line { connection, tasks: vec![receiving, sending] })
     }
 
     /// Hangs up and waits for the tasks.
-    pub(crate) async fn end(self) {
-        self.connection.close("no longer used".into());
-        self.receiving.await;
-        self.sending.await;
+    pub(crate) async fn end(mut self) {
+        self.connection.close(UNUSED.into());
+        for task in std::mem::take(&mut self.tasks) {
+            task.await;
+        }
+    }
+}
+
+const UNUSED: &str = "no longer used";
+
+/// One that is dropped on the way, without being ended, does not stay open.
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.connection.close(UNUSED.into());
     }
 }

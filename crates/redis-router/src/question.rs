@@ -53,6 +53,12 @@ impl Question {
         Question { keys: keys.concat(), names, dead_name }
     }
 
+    /// The name under which Hipache marks the backends of the list `key`, where that is another: the host asked for. It
+    /// knows no list of a host with port.
+    pub(crate) fn also_marked_as(&self, key: &str, host: &str) -> Option<&str> {
+        (key != self.dead_name && key != host).then_some(&*self.dead_name)
+    }
+
     pub(crate) fn name(&self, candidate: usize) -> &str {
         &self.names[candidate]
     }
@@ -63,6 +69,11 @@ impl Question {
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(String::as_str)
+    }
+
+    /// The keys of lists, in look-up order.
+    pub(crate) fn list_keys(&self) -> impl Iterator<Item = &str> {
+        self.keys().take(self.names.len())
     }
 
     /// Positions of the keys that `found` depends on: those up to the hit, and the dead set.
@@ -195,7 +206,7 @@ fn hash_of(value: Value) -> Option<(Vec<(String, String)>, bool)> {
 }
 
 /// A set in RESP3, a list in RESP2. What is no index (`undefined` of ConcussionJS proxy) is passed over.
-fn members_of(value: Value) -> Option<(Vec<usize>, bool)> {
+pub(crate) fn members_of(value: Value) -> Option<(Vec<usize>, bool)> {
     let (Value::Set(elements) | Value::Array(elements)) = value else { return None };
     let index = |element| str::from_utf8(&bytes_of(element)).ok()?.parse().ok();
     let mut indexes: Vec<usize> =
@@ -206,7 +217,8 @@ fn members_of(value: Value) -> Option<(Vec<usize>, bool)> {
     Some((indexes, is_empty))
 }
 
-fn bytes_of(element: Value) -> Vec<u8> {
+/// The bytes of an element of a list, a set or a hash.
+pub(crate) fn bytes_of(element: Value) -> Vec<u8> {
     match element {
         Value::BulkString(bytes) => bytes,
         Value::SimpleString(text) => text.into_bytes(),

@@ -162,9 +162,7 @@ impl Reads {
         let frontend = Frontend::from_list(key, &list.value);
         self.store.complaints.invalid_backends(&frontend);
         let frontend = self.store.frontends.intern(frontend);
-        // Hipache, which marks the host without its port, knows no list of a host with port.
-        let also_marked_as =
-            (key != question.dead_name && key != host).then(|| question.dead_name.as_str().into());
+        let also_marked_as = question.also_marked_as(key, host).map(Into::into);
         let route =
             Route::new(frontend, self.options(question, found), also_marked_as, self.store.deaths.clone());
         match self.store.rows.borrow().peek(host) {

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use redis::{PushKind, Value, cmd};
+use redis::{Cmd, PushKind, Value, cmd};
 
 use crate::bounds::{PING_INTERVAL, PING_WAIT, SENTINEL_WAIT};
 use crate::connection::{Connection, Dialect, Lost};
@@ -77,7 +77,19 @@ async fn address_of(
     master_name: &str,
 ) -> Result<Server, String> {
     authenticate(connection, &sentinel.login).await.map_err(at_sentinel)?;
-    let reply = one(connection, cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master_name)).await?;
+    read_address(one(connection, &where_is(master_name)).await?, master_name)
+}
+
+/// Asks a sentinel for the master.
+pub(crate) fn where_is(master_name: &str) -> Cmd {
+    cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master_name).take()
+}
+
+/// Reads the reply to [`where_is`].
+///
+/// # Errors
+/// What was answered instead, and what mends it.
+pub(crate) fn read_address(reply: Value, master_name: &str) -> Result<Server, String> {
     match reply {
         Value::Array(parts) => match parts.as_slice() {
             [Value::BulkString(host), Value::BulkString(port)] => {
@@ -99,7 +111,7 @@ fn is_unknown_command(details: Option<&str>) -> bool {
 }
 
 /// Sentinels have logins of their own.
-fn at_sentinel(said: String) -> String {
+pub(crate) fn at_sentinel(said: String) -> String {
     let login = ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| said.starts_with(code));
     if login { format!("{said} (redis.sentinelUsername, redis.sentinelPassword)") } else { said }
 }
@@ -109,23 +121,32 @@ fn server(host: &[u8], port: &[u8]) -> Option<Server> {
     Some(Server::Tcp(text(host)?.to_owned(), text(port)?.parse().ok()?))
 }
 
-/// Listens for a new master at one sentinel after the other, until the store is stopped; then every task it started has
-/// ended.
-pub(crate) async fn listen<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels) {
+/// Listens for a new master at every sentinel, until the store is stopped; then every task it started has ended. At every
+/// one: those of a minority that is cut off are not told of a switch.
+pub(crate) async fn listen<D: Dialer>(store: &Rc<Store>, dialer: &Rc<D>, sentinels: &Sentinels) {
+    let mut listeners = Vec::with_capacity(sentinels.addresses.len());
+    for place in 0..sentinels.addresses.len() {
+        let (store, dialer, sentinels) = (store.clone(), dialer.clone(), sentinels.clone());
+        listeners
+            .push(monoio::spawn(async move { keep_listening(&store, &*dialer, &sentinels, place).await }));
+    }
+    for listener in listeners {
+        listener.await;
+    }
+}
+
+async fn keep_listening<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) {
     let mut pause = Pause::default();
-    let mut place = 0;
     while !store.is_stopped() {
-        place = (place + 1) % sentinels.addresses.len();
-        if listen_at(store, dialer, sentinels, place).await {
-            pause = Pause::default();
-        }
-        pause.longer();
+        let begun_ms = store.clock.refresh();
+        listen_at(store, dialer, sentinels, place).await;
+        pause.after_life_of(store.clock.refresh() - begun_ms);
         pause.pass(store).await;
     }
 }
 
-/// Returns whether the sentinel at `place` was listened to for a while.
-async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) -> bool {
+/// A sentinel that cannot be listened to is of no use; `find_master` says why in the log.
+async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentinels, place: usize) {
     let sentinel = sentinels.sentinel(sentinels.addresses[place].clone());
     let (told, master_name) = (store.clone(), sentinels.master_name.clone());
     let on_push = move |kind, data: &[Value]| {
@@ -135,10 +156,11 @@ async fn listen_at<D: Dialer>(store: &Rc<Store>, dialer: &D, sentinels: &Sentine
         }
     };
     let opened = Line::open(store, dialer, (&sentinel, SENTINEL_WAIT, Dialect::Subscriber), on_push).await;
-    let Ok(line) = opened else { return false };
-    let heard = store.unless_stopped(hear(store, dialer, (&line.connection, &sentinel), sentinels)).await;
+    let Ok(line) = opened else { return };
+    let connection = line.connection.clone();
+    let heard = hear(store, dialer, (&connection, &sentinel), sentinels);
+    store.closing_with_stop(&connection, heard).await;
     line.end().await;
-    heard.unwrap_or(false)
 }
 
 async fn hear<D: Dialer>(
@@ -146,24 +168,36 @@ async fn hear<D: Dialer>(
     dialer: &D,
     (connection, sentinel): (&Connection, &Endpoint),
     sentinels: &Sentinels,
-) -> bool {
-    // A sentinel that refuses is of no use; `find_master` says why in the log.
+) {
     if authenticate(connection, &sentinel.login).await.is_err()
         || one(connection, cmd("SUBSCRIBE").arg(SWITCH)).await != Ok(Value::Okay)
     {
-        return false;
+        return;
     }
-    // What was told before we listened.
-    if let Ok(master) = ask(store, dialer, sentinel, &sentinels.master_name).await {
+    // What was told before we listened. One that lags behind is not believed alone.
+    if let Ok(master) = ask(store, dialer, sentinel, &sentinels.master_name).await
+        && !store.uses(&master)
+        && let Some(master) = elected(store, dialer, sentinels).await
+    {
         store.master_is(&master);
     }
     while connection.is_open() {
         connection.closed_within(PING_INTERVAL).await;
         if let Err(Lost) = connection.call_within(PING_WAIT, signs::ping()).await {
-            break;
+            return;
         }
     }
-    true
+}
+
+/// The master that more than half of all sentinels name.
+async fn elected<D: Dialer>(store: &Store, dialer: &D, sentinels: &Sentinels) -> Option<Server> {
+    let mut named = Vec::new();
+    for address in &sentinels.addresses {
+        let sentinel = sentinels.sentinel(address.clone());
+        named.extend(ask(store, dialer, &sentinel, &sentinels.master_name).await);
+    }
+    let votes = |server: &Server| named.iter().filter(|other| *other == server).count();
+    named.iter().find(|server| 2 * votes(server) > sentinels.addresses.len()).cloned()
 }
 
 /// `<master name> <old host> <old port> <new host> <new port>`.

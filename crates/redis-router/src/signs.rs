@@ -58,6 +58,13 @@ pub(crate) fn ask(own_sign: &str, allowed: Allowed) -> Pipeline {
     pipeline
 }
 
+/// Asks for the role alone.
+pub(crate) fn only_role() -> Pipeline {
+    let mut pipeline = Pipeline::default();
+    pipeline.push(&role());
+    pipeline
+}
+
 /// Asks for nothing but an answer.
 pub(crate) fn ping() -> Pipeline {
     let mut pipeline = Pipeline::default();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use redis::{PushKind, Value};
 
 use crate::bell::Bell;
-use crate::bounds::{NOTIFIED_AGE, POLLED_AGE, RECHECK_MS, WAITERS_MAX};
+use crate::bounds::{RECHECK_MS, WAITERS_MAX};
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::complaints::Complaints;
@@ -50,6 +50,8 @@ pub(crate) struct Store {
     /// The replica that is read does not hear its master.
     cut_off: Cell<bool>,
     pub(crate) first_sentinel: First,
+    /// The master that a switch, or most sentinels, named last.
+    named_master: RefCell<Option<Server>>,
     link_changed: Bell,
     up_since_ms: Cell<u64>,
     stopped: Cell<bool>,
@@ -125,6 +127,7 @@ impl Store {
             writer: RefCell::default(),
             cut_off: Cell::new(false),
             first_sentinel: First::default(),
+            named_master: RefCell::default(),
             link_changed: Bell::default(),
             up_since_ms: Cell::new(0),
             stopped: Cell::new(false),
@@ -220,12 +223,7 @@ impl Store {
 
     /// How long a row read in this mode lives; `u64::MAX`: until it is changed.
     fn age_max_ms(&self, mode: &Mode) -> u64 {
-        let age_max = match mode {
-            Mode::Tracking => return u64::MAX,
-            Mode::Keyspace { .. } => self.age_max.unwrap_or(NOTIFIED_AGE).min(NOTIFIED_AGE),
-            Mode::Polling { .. } => self.age_max.unwrap_or(POLLED_AGE),
-        };
-        age_max.as_millis() as u64
+        mode.age_max(self.age_max).map_or(u64::MAX, |age_max| age_max.as_millis() as u64)
     }
 
     /// Where marks are written; `None`: nowhere for now.
@@ -250,15 +248,30 @@ impl Store {
         self.cut_off.replace(cut_off) != cut_off
     }
 
-    /// Ends the connection to any other server than `master`, which sentinels have named.
+    /// Ends the connection to any other server than `master`, which sentinels have named, now and from now on.
     pub(crate) fn master_is(&self, master: &Server) {
+        self.named_master.replace(Some(master.clone()));
         let current = match &*self.link.borrow() {
-            LinkState::Up { connection, server, .. } if server != master => Some(connection.clone()),
+            LinkState::Up { connection, server, .. } => Some((connection.clone(), server.clone())),
             _ => None,
         };
-        if let Some(connection) = current {
-            connection.close(format!("the sentinels have made {master} the master"));
+        if let Some((connection, server)) = current
+            && let Some(why) = self.deposed(&server)
+        {
+            connection.close(why);
         }
+    }
+
+    /// Why `server` is not to be used any more, although it answers: sentinels have named another.
+    pub(crate) fn deposed(&self, server: &Server) -> Option<String> {
+        let named = self.named_master.borrow();
+        let other = named.as_ref().filter(|named| *named != server)?;
+        Some(format!("the sentinels have made {other} the master"))
+    }
+
+    /// Whether `server` is the one in use.
+    pub(crate) fn uses(&self, server: &Server) -> bool {
+        matches!(&*self.link.borrow(), LinkState::Up { server: used, .. } if used == server)
     }
 
     pub(crate) fn state(&self) -> StoreState {
@@ -307,6 +320,22 @@ impl Store {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.get()
+    }
+
+    /// Runs `future` to its end; where the store is stopped meanwhile `connection` is closed, so that it ends soon. For a
+    /// future that holds what must not be dropped.
+    pub(crate) async fn closing_with_stop<F: Future>(&self, connection: &Connection, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut stopped = pin!(self.stopping.until_true(|| self.is_stopped()));
+        let mut told = false;
+        poll_fn(|context| {
+            if !told && stopped.as_mut().poll(context).is_ready() {
+                connection.close("stopped".into());
+                told = true;
+            }
+            future.as_mut().poll(context)
+        })
+        .await
     }
 
     /// Runs `future` unless the store is stopped before it completes; then it is dropped.

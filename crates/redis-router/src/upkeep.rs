@@ -37,7 +37,7 @@ fn beside<D: Dialer>(store: &Rc<Store>, dialer: &Rc<D>) -> Option<monoio::task::
             Some(monoio::spawn(async move { writer::keep(&store, &*dialer, &writes).await }))
         }
         Deployment::Sentinel(sentinels) => {
-            Some(monoio::spawn(async move { sentinel::listen(&store, &*dialer, &sentinels).await }))
+            Some(monoio::spawn(async move { sentinel::listen(&store, &dialer, &sentinels).await }))
         }
     }
 }
@@ -149,10 +149,11 @@ async fn use_endpoint<D: Dialer>(
         Ok(line) => line,
         Err(no_line) => return no_line.into(),
     };
-    let served = serve(store, dialer, (&line.connection, endpoint), log);
-    let ended = store.unless_stopped(served).await.unwrap_or(Ended::Stopped);
+    let connection = line.connection.clone();
+    let served = serve(store, dialer, (&connection, endpoint), log);
+    let ended = store.closing_with_stop(&connection, served).await;
     line.end().await;
-    ended
+    if store.is_stopped() { Ended::Stopped } else { ended }
 }
 
 async fn open<D: Dialer>(
@@ -226,6 +227,10 @@ async fn use_up(
     }
     let (allowed, mut upheavals) = (signs.allowed(), signs.upheavals);
     take_in(store, &signs, log);
+    if let Some(reason) = store.deposed(&endpoint.server) {
+        // Heard while it was greeted.
+        connection.close(reason);
+    }
     loop {
         connection.closed_within(PING_INTERVAL).await;
         let Ok(replies) =
@@ -240,6 +245,9 @@ async fn use_up(
         }
         take_in(store, &signs, log);
         if let Err(reason) = check_role(store, signs.role) {
+            connection.close(reason);
+        }
+        if let Some(reason) = store.deposed(&endpoint.server) {
             connection.close(reason);
         }
         if let Some(listener) = listener
@@ -264,11 +272,14 @@ fn take_in(store: &Store, signs: &Signs, log: &ChangeLog) {
     }
 }
 
-/// Sentinels may name a server that has not become the master yet, or is not any more.
+/// Sentinels may name a server that has not become the master yet, or is not any more: it must say so itself.
 fn check_role(store: &Store, role: Option<Role>) -> Result<(), String> {
     match (&store.deployment, role) {
         (Deployment::Sentinel(_), Some(Role::Replica { .. })) => {
             Err("it is a replica; the sentinels are asked for the master again".into())
+        }
+        (Deployment::Sentinel(_), None) => {
+            Err("it does not say whether it is the master; allow it: ACL SETUSER with +role".into())
         }
         _ => Ok(()),
     }

@@ -79,6 +79,10 @@ fn a_replica_is_followed_and_its_master_takes_the_marks() {
         admin.run("DEL frontend:a.tld");
         serves(&router, "a.tld", "-").await;
     });
+    let clients = |server: &RedisServer| -> String {
+        redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut server.admin().0).unwrap()
+    };
+    wait_for("nobody is left", || clients(&master).lines().count() == 1);
 }
 
 #[test]
@@ -158,6 +162,15 @@ fn a_replica_alone_refuses_marks_but_passes_the_message_on() {
                 .is_ok_and(|message| message.get_payload_bytes() == b"a.tld;http://10.0.0.1;0;2")
         };
         eventually("others hear of it", told).await;
+    });
+}
+
+/// A router that has ended has no connection left.
+fn leaves_nobody_behind(server: &RedisServer) {
+    let mut admin = server.admin();
+    wait_for("no client but this one", || {
+        let list: String = redis::cmd("CLIENT").arg("LIST").query(&mut admin.0).unwrap();
+        list.lines().count() == 1
     });
 }
 
@@ -294,6 +307,9 @@ fn sentinels_that_do_not_help_are_named_with_what_they_say() {
             vec![Server::Tcp("127.0.0.1".into(), 1), no_sentinel.clone(), all.addresses[0].clone()];
     });
     scene(one_that_helps, TcpDialer, async |router| tracking(&router).await);
+    // The master knows its replica and its three sentinels, two connections each, and nobody else.
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut master.admin().0).unwrap();
+    assert!(!clients.contains("resp=3"), "{clients}");
     away(single(Endpoint::plain(Server::Tcp("127.0.0.1".into(), watch.ports[0]))), &["redis.sentinels"]);
 }
 
@@ -342,6 +358,7 @@ fn where_tracking_is_not_to_be_had_notifications_are_followed() {
             admin.run("DEL frontend:a.tld");
             serves(&router, "a.tld", "-").await;
         });
+        leaves_nobody_behind(&server);
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn run(file: Option<&Path>) -> Result<(), Failure> {
     let log = ErrorLog::start(config.debug);
     info!("{}", version::line());
     tell(&config);
+    super::start_check::refuse_unusable(&config.settings)?;
     let control = Some(super::upgrade::name_of(&path));
     serve(config.settings, Program { reload: &move || reload(&path, log), control })
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use proxy_core::settings::{
     AccessLogFormat, AccessLogTarget, HealthCheck, Https, Limits, ListenAddress, Place, Scope, Settings,
     Timeouts,
@@ -12,6 +13,10 @@ use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinel
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembled;
+
+/// What a path in an address has encoded.
+const SPECIAL_IN_PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'#').add(b'?').add(b'%').add(b'"').add(b'<').add(b'>');
 
 /// Stands for a secret.
 const MASK: &str = "***";
@@ -233,7 +238,10 @@ fn put_master(keys: &mut Map<String, Value>, reads: &Endpoint, master: &Endpoint
 
 fn url(endpoint: &Endpoint) -> String {
     match &endpoint.server {
-        Server::Unix(path) => format!("redis+unix://{}", path.display()),
+        Server::Unix(path) => {
+            let path = path.display().to_string();
+            format!("redis+unix://{}", utf8_percent_encode(&path, SPECIAL_IN_PATH))
+        }
         server if endpoint.tls => format!("rediss://{server}"),
         server => format!("redis://{server}"),
     }

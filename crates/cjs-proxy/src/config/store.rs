@@ -104,7 +104,9 @@ impl Parts<'_> {
         let prefix = self.text("redis.prefix", reads.prefix.clone()).unwrap_or_default();
         let sentinels = self.written.servers("redis.sentinels");
         let deployment = if sentinels.is_empty() {
-            self.forbid(&OF_SENTINELS, "has no meaning without redis.sentinels");
+            if !self.written.is_named("redis.sentinels") {
+                self.forbid(&OF_SENTINELS, "has no meaning without redis.sentinels");
+            }
             let db = self.number("redis.db", reads.db.map(u64::from)) as u32;
             let reads = Endpoint { tls, db, ..self.endpoint(&READS, reads) };
             match self.master(&reads, &prefix, writes) {

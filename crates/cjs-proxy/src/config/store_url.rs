@@ -46,18 +46,32 @@ impl StoreUrl {
         }
     }
 
-    /// The text fit for a message: whatever stands before an `@` is hidden, or where the `@` seems to be
-    /// forgotten, everything.
+    /// The text fit for a message: whatever stands before an `@` is hidden, or where the `@` seems to be forgotten,
+    /// what stands behind a colon and is no port.
     pub(crate) fn masked(text: &str) -> String {
-        let Some((secret, place)) = text.rsplit_once('@') else {
-            let forgotten = text.split_once("://:").map(|(scheme, _)| format!("{scheme}://***"));
-            return forgotten.unwrap_or_else(|| text.to_owned());
-        };
+        let Some((secret, place)) = text.rsplit_once('@') else { return without_at(text) };
         match secret.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://***@{place}"),
             None => format!("***@{place}"),
         }
     }
+}
+
+/// As [`StoreUrl::masked`], for an address without `@`.
+fn without_at(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://").filter(|_| !text.starts_with("file:")) else {
+        return text.to_owned();
+    };
+    let behind_address = rest.rfind(']').map_or(0, |end| end + 1);
+    let Some(colon) = rest[behind_address..].find(':').map(|colon| behind_address + colon) else {
+        return text.to_owned();
+    };
+    let (host, port) = (&rest[..colon], &rest[colon + 1..]);
+    let digits = port.bytes().take_while(u8::is_ascii_digit).count();
+    let is_port = !host.is_empty()
+        && digits > 0
+        && matches!(port.as_bytes().get(digits), None | Some(b'/' | b'#' | b'?'));
+    if is_port || scheme.ends_with("unix") { text.to_owned() } else { format!("{scheme}://***") }
 }
 
 fn file(rest: &str) -> Result<StoreUrl, String> {

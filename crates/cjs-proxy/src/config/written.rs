@@ -21,6 +21,8 @@ use super::suggest;
 #[derive(Debug)]
 pub(crate) struct Written {
     entries: HashMap<&'static str, Entry>,
+    /// Keys that the file names and whose values are not taken.
+    faulty: Vec<&'static str>,
     /// Whether the file is in Hipache 0.4's style, whose default address is loopback.
     pub(crate) hipache_04: bool,
 }
@@ -41,7 +43,7 @@ struct Found<'a> {
 impl Written {
     /// Holds a parsed file against the schema.
     pub(crate) fn check(root: &Node, machine: Machine, report: &mut Report) -> Self {
-        let mut written = Self { entries: HashMap::new(), hipache_04: false };
+        let mut written = Self { entries: HashMap::new(), faulty: Vec::new(), hipache_04: false };
         let Node::Object(members) = root else {
             report.file_fault("the file must hold one JSON object, such as {}");
             return written;
@@ -85,6 +87,7 @@ impl Written {
             Ok(value) => value,
             Err(Refusal { at, problem }) => {
                 report.fault(&format!("{spelling}{at}"), &problem);
+                self.faulty.push(key.path);
                 return;
             }
         };
@@ -111,6 +114,11 @@ impl Written {
         let Fallback::Json(json) = key.default else { return false };
         let default = Node::parse(json).ok().and_then(|node| key.kind.parse(&node).ok());
         self.set(path).is_some_and(|value| default.as_ref() == Some(value))
+    }
+
+    /// Whether the file names the key, be its value taken or not.
+    pub(crate) fn is_named(&self, path: &'static str) -> bool {
+        self.is_set(path) || self.faulty.contains(&path)
     }
 
     /// Whether the file turns the feature of a section on.

@@ -162,6 +162,44 @@ fn with_scope_all_a_dead_backend_is_found_without_a_request() {
 }
 
 #[test]
+fn a_backend_that_stands_twice_is_marked_and_freed_at_both_places() {
+    let (patient, other) = (Patient::new("first", 500), Backend::saying("other"));
+    let twice = [&*patient.url(), &other.url(), &patient.url()];
+    let scene = Scene::with(config(json!({ "scope": "all" })), &twice);
+    has_marks(&scene.redis, SITE, &[0, 2]);
+    patient.says(200);
+    has_marks(&scene.redis, SITE, &[]);
+}
+
+#[test]
+fn a_bad_status_never_marks_the_last_live_backend() {
+    let (first, second) = (Patient::new("first", 500), Patient::new("second", 500));
+    let scene = Scene::with(config(json!({ "scope": "all" })), &[&first.url(), &second.url()]);
+    wait::until("one is marked", || scene.redis.marks(SITE).len() == 1);
+    let before = (first.checks(), second.checks());
+    wait::until("both are checked again and again", || {
+        first.checks() > before.0 + 3 && second.checks() > before.1 + 3
+    });
+    assert_eq!(scene.redis.marks(SITE).len(), 1);
+    assert_eq!(scene.ask(get("/")).status, 200);
+}
+
+#[test]
+fn what_the_store_refuses_is_said_once_with_the_mend() {
+    let (patient, other) = (Patient::new("first", 500), Backend::saying("other"));
+    let acl = "--user proxy on >secret ~* &* +@all -set";
+    let redis = Redis::start_with(&acl.split(' ').collect::<Vec<_>>());
+    redis.command(&format!("SADD dead:{SITE} 0"));
+    let mut config = config(json!({}));
+    merge(&mut config, json!({ "redis": { "username": "proxy", "password": "secret" } }));
+    let scene = Scene::on(redis, config, &[&patient.url(), &other.url()]);
+    let line = scene.proxy.wait_for_log("health check: redis");
+    assert!(line.contains("NOPERM") && line.contains("+set +pexpire"), "{line}");
+    assert_eq!(scene.ask(get("/")).status, 200);
+    assert!(scene.proxy.count_in_log("NOPERM") <= 2, "{:?}", scene.proxy.log());
+}
+
+#[test]
 fn two_proxies_check_a_backend_once() {
     let (patient, other) = (Patient::new("first", 500), Backend::saying("other"));
     let check = config(json!({ "interval": 0.3 }));

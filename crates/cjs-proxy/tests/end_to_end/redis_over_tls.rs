@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::routing::for_host;
 use crate::support::authority::Authority;
 use crate::support::backend::Backend;
+use crate::support::command::Config;
 use crate::support::mortal::{ask_until_reached, dead};
 use crate::support::proxy::Proxy;
 use crate::support::redis::{Redis, free_port};
@@ -105,8 +106,31 @@ fn a_server_that_cannot_prove_itself_is_not_used() {
     ] {
         secured.redis.route(SITE, &["site", &live.url()]);
         let proxy = Proxy::start(config);
-        let line = proxy.wait_for_log("not usable");
-        assert!(line.contains(reason), "{line}");
+        let line = proxy.wait_for_log(reason);
+        assert!(line.contains("not usable"), "{line}");
         assert_eq!(proxy.connect().ask(get("/")).status, 503);
     }
+}
+
+#[test]
+fn routes_are_edited_over_tls() {
+    let secured = Secured::named("127.0.0.1");
+    let config = Config::of(secured.by_keys());
+    config.routes(&["add", "a.example", "http://h1", "http://h2"]).done();
+    let lines: Vec<String> =
+        (0..5_000).map(|number| format!("\"h{number}.example\": [\"app\", \"http://10.0.0.1\"]")).collect();
+    let counts = config.routes_reading(&["import", "-"], &format!("{{{}}}", lines.join(","))).done();
+    assert_eq!(counts, "5000 added, 0 changed, 0 unchanged, 0 removed\n");
+    assert_eq!(config.routes(&["list"]).done().lines().count(), 5_002);
+    assert_eq!(config.routes(&["show", "a.example", "--json"]).json()["store"]["freshness"], "tracking");
+    let told =
+        Config::of(json!({ "redis": { "tls": true, "port": secured.port } })).routes(&["list"]).failed();
+    let begin = format!("redis 127.0.0.1:{}: ", secured.port);
+    assert!(told.starts_with(&begin) && told.contains("redis.ca names a file"), "{told}");
+    let other = Secured::named("other.example");
+    let told = Config::of(other.by_keys()).routes(&["list"]).failed();
+    assert!(told.contains("other.example"), "{told}");
+    let plain =
+        Config::of(json!({ "redis": { "tls": true, "ca": secured.ca(), "port": secured.redis.port } }));
+    assert!(plain.routes(&["list"]).failed().contains("does it speak TLS on this port?"));
 }

@@ -5,6 +5,7 @@ pub(crate) mod asking;
 pub(crate) mod authority;
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod hchecker;
 pub(crate) mod message;
 pub(crate) mod mortal;

@@ -1,7 +1,7 @@
 //! What a checker holds of the backends it checks: where they stand, when they are due, how their checks went. Pure:
 //! time is an argument.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use redis_router::{Backend, Standing};
@@ -68,6 +68,11 @@ impl Course {
         }
     }
 
+    /// It was judged alive, and that could not be written: the next good check is to say so again.
+    pub(crate) fn is_not_told(&mut self, now: u64, rules: &HealthCheck) {
+        *self = Self::Dead { good: rules.rise - 1, since: now };
+    }
+
     /// Takes in what the dead sets say, in which others write too.
     fn follow(&mut self, is_marked: bool, now: u64) {
         match (&self, is_marked) {
@@ -82,16 +87,21 @@ impl Course {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) backend: Backend,
-    /// Where it stands: what is behind `dead:`.
-    pub(crate) names: BTreeSet<Rc<str>>,
+    /// Where it stands: what is behind `dead:`, and whether it is marked there. `None`: as the only backend, which is never
+    /// marked.
+    places: BTreeMap<Rc<str>, Option<bool>>,
     pub(crate) course: Course,
-    /// Milliseconds at which the next check is due.
-    due_ms: u64,
     under_way: bool,
     /// What was bad about it last.
     pub(crate) why: String,
     /// Milliseconds at which its marks were written last, by this checker.
     pub(crate) written_ms: Option<u64>,
+}
+
+impl Checked {
+    pub(crate) fn names(&self) -> Vec<Rc<str>> {
+        self.places.keys().cloned().collect()
+    }
 }
 
 /// All backends under check.
@@ -100,19 +110,25 @@ pub(crate) struct Watch {
     by_url: HashMap<Rc<str>, Checked, foldhash::fast::RandomState>,
     /// URLs under each name.
     by_name: HashMap<Rc<str>, Vec<Rc<str>>, foldhash::fast::RandomState>,
+    /// Those that wait for their next check, by the milliseconds at which it is due: each has its turn, however many there
+    /// are.
+    due: BTreeSet<(u64, Rc<str>)>,
+    /// Those whose places have changed since the last [`Self::settle`].
+    changed: BTreeSet<Rc<str>>,
     places: usize,
     /// There were more than are checked.
     full: bool,
 }
 
 impl Watch {
-    /// Forgets what stood under `name`; what stands nowhere else is checked no longer, once [`Self::settle`] is called.
+    /// Forgets what stood under `name`, until [`Self::settle`] is called.
     pub(crate) fn leaves(&mut self, name: &Rc<str>) {
         let urls = self.by_name.remove(name).unwrap_or_default();
         self.places -= urls.len();
         for url in urls {
             if let Some(checked) = self.by_url.get_mut(&url) {
-                checked.names.remove(name);
+                checked.places.remove(name);
+                self.changed.insert(url);
             }
         }
     }
@@ -120,6 +136,7 @@ impl Watch {
     /// Takes in what stands under a name now. A name that was known must have left before.
     pub(crate) fn stands(&mut self, standing: &Standing, scope: Scope, (now, now_ms): (u64, u64)) {
         let mut urls = Vec::new();
+        let is_alone = standing.frontend.backends.len() == 1;
         for backend in &standing.frontend.backends {
             let is_marked = standing.dead.contains(&backend.index);
             if scope == Scope::Dead && !is_marked {
@@ -131,52 +148,73 @@ impl Watch {
                 continue;
             }
             let url: Rc<str> = Rc::from(&*backend.url);
-            let course =
-                if is_marked { Course::Dead { good: 0, since: now } } else { Course::Alive { bad: 0 } };
-            let checked = self.by_url.entry(url.clone()).or_insert_with(|| Checked {
-                backend: backend.clone(),
-                names: BTreeSet::new(),
-                course,
-                due_ms: now_ms,
-                under_way: false,
-                why: String::new(),
-                written_ms: None,
+            if !is_known {
+                self.by_url.insert(url.clone(), Checked::new(backend, is_marked, now));
+                self.due.insert((now_ms, url.clone()));
+            }
+            let Some(checked) = self.by_url.get_mut(&url) else { continue };
+            // Standing twice in one list it is marked where it is at either place.
+            let mark = checked.places.entry(standing.name.clone()).or_insert_with(|| {
+                urls.push(url.clone());
+                None
             });
-            // An only backend is never marked, so its set says nothing of it.
-            if standing.frontend.backends.len() > 1 {
-                checked.course.follow(is_marked, now);
+            if !is_alone {
+                *mark = Some(is_marked || *mark == Some(true));
             }
-            if checked.names.insert(standing.name.clone()) {
-                self.places += 1;
-                urls.push(url);
-            }
+            self.changed.insert(url);
         }
+        self.places += urls.len();
         if !urls.is_empty() {
             self.by_name.insert(standing.name.clone(), urls);
         }
     }
 
-    /// Drops what stands nowhere any more.
-    pub(crate) fn settle(&mut self) {
-        self.by_url.retain(|_, checked| !checked.names.is_empty() || checked.under_way);
+    /// Goes by what has changed: what stands nowhere any more is checked no longer, and what others have marked or unmarked
+    /// is taken over.
+    pub(crate) fn settle(&mut self, now: u64) {
+        for url in std::mem::take(&mut self.changed) {
+            let Some(checked) = self.by_url.get_mut(&url) else { continue };
+            if checked.places.is_empty() && !checked.under_way {
+                self.by_url.remove(&url);
+                continue;
+            }
+            let marks: Vec<bool> = checked.places.values().copied().flatten().collect();
+            if !marks.is_empty() {
+                checked.course.follow(marks.contains(&true), now);
+            }
+            if marks.contains(&false) {
+                // While it is dead the next check marks it there too.
+                checked.written_ms = None;
+            }
+        }
     }
 
-    /// Backends whose check is due, at most `most`; their checks begin.
+    /// Backends whose check is due, at most `most`, those that wait longest first; their checks begin.
     pub(crate) fn begin_due(&mut self, now_ms: u64, most: usize) -> Vec<Rc<str>> {
-        let due = |checked: &Checked| !checked.under_way && checked.due_ms <= now_ms;
-        let begin = self.by_url.iter_mut().filter(|(_, checked)| due(checked)).take(most);
-        begin
-            .map(|(url, checked)| {
+        let mut begun = Vec::new();
+        while begun.len() < most
+            && let Some((due_ms, url)) = self.due.pop_first()
+        {
+            if due_ms > now_ms {
+                self.due.insert((due_ms, url));
+                break;
+            }
+            if let Some(checked) = self.by_url.get_mut(&url).filter(|checked| !checked.under_way) {
                 checked.under_way = true;
-                url.clone()
-            })
-            .collect()
+                begun.push(url);
+            }
+        }
+        begun
     }
 
     /// The check of `url` is over; the next one is due at `due_ms`.
-    pub(crate) fn ended(&mut self, url: &str, due_ms: u64) {
-        if let Some(checked) = self.by_url.get_mut(url) {
-            (checked.under_way, checked.due_ms) = (false, due_ms);
+    pub(crate) fn ended(&mut self, url: &Rc<str>, due_ms: u64) {
+        let Some(checked) = self.by_url.get_mut(url) else { return };
+        checked.under_way = false;
+        if checked.places.is_empty() {
+            self.by_url.remove(url);
+        } else {
+            self.due.insert((due_ms, url.clone()));
         }
     }
 
@@ -196,6 +234,14 @@ impl Watch {
     /// Whether there were more than are checked since this was asked last.
     pub(crate) fn was_full(&mut self) -> bool {
         std::mem::take(&mut self.full)
+    }
+}
+
+impl Checked {
+    fn new(backend: &Backend, is_marked: bool, now: u64) -> Self {
+        let course = if is_marked { Course::Dead { good: 0, since: now } } else { Course::Alive { bad: 0 } };
+        let (places, why) = (BTreeMap::new(), String::new());
+        Self { backend: backend.clone(), places, course, under_way: false, why, written_ms: None }
     }
 }
 
@@ -250,7 +296,7 @@ mod tests {
         watch.stands(&both, Scope::All, (1, 0));
         assert_eq!(urls(&mut watch, 0), ["http://h1", "http://h2"]);
         assert_eq!(urls(&mut watch, 0), [""; 0]);
-        watch.ended("http://h1", 5);
+        watch.ended(&"http://h1".into(), 5);
         assert_eq!((urls(&mut watch, 4), urls(&mut watch, 5)), (vec![], vec!["http://h1".to_owned()]));
     }
 
@@ -262,12 +308,12 @@ mod tests {
         }
         assert_eq!((watch.len(), watch.places), (1, 2));
         watch.leaves(&"a".into());
-        watch.settle();
+        watch.settle(1);
         assert_eq!((watch.len(), watch.places), (1, 1));
         // Unmarked under the other name too.
         watch.leaves(&"b".into());
         watch.stands(&standing("b", &["http://h1", "http://h2"], &[]), Scope::Dead, (1, 0));
-        watch.settle();
+        watch.settle(1);
         assert_eq!((watch.len(), watch.places, watch.names()), (0, 0, vec![]));
     }
 
@@ -277,9 +323,49 @@ mod tests {
         watch.stands(&standing("a", &["http://h1", "http://h2"], &[]), Scope::All, (1, 0));
         watch.leaves(&"a".into());
         watch.stands(&standing("a", &["http://h1", "http://h2"], &[0]), Scope::All, (9, 0));
+        watch.settle(9);
         assert_eq!(watch.get_mut("http://h1").unwrap().course, Course::Dead { good: 0, since: 9 });
         watch.leaves(&"a".into());
         watch.stands(&standing("a", &["http://h1", "http://h2"], &[]), Scope::All, (12, 0));
+        watch.settle(12);
         assert_eq!(watch.get_mut("http://h1").unwrap().course, Course::Alive { bad: 0 });
+    }
+
+    #[test]
+    fn marked_at_one_place_it_is_dead() {
+        let mut watch = Watch::default();
+        let course = |watch: &mut Watch| watch.get_mut("http://h1").unwrap().course;
+        watch.stands(&standing("a", &["http://h1", "http://h2"], &[0]), Scope::All, (1, 0));
+        watch.settle(1);
+        // Another frontend has it too, and no mark of it.
+        watch.stands(&standing("b", &["http://h1", "http://h2"], &[]), Scope::All, (2, 0));
+        watch.settle(2);
+        assert_eq!(course(&mut watch), Course::Dead { good: 0, since: 1 });
+        watch.leaves(&"a".into());
+        watch.stands(&standing("a", &["http://h1", "http://h2", "http://h1"], &[2]), Scope::All, (3, 0));
+        watch.settle(3);
+        assert_eq!(course(&mut watch), Course::Dead { good: 0, since: 1 });
+        // As an only backend it is never marked: that says nothing.
+        watch.leaves(&"b".into());
+        watch.stands(&standing("b", &["http://h1"], &[]), Scope::All, (4, 0));
+        watch.settle(4);
+        assert_eq!((course(&mut watch), watch.places), (Course::Dead { good: 0, since: 1 }, 3));
+    }
+
+    #[test]
+    fn each_has_its_turn() {
+        let list: Vec<String> = (0..100).map(|number| format!("http://h{number}")).collect();
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let mut watch = Watch::default();
+        watch.stands(&standing("a", &list, &[]), Scope::All, (1, 0));
+        let mut asked = std::collections::BTreeSet::new();
+        // Ten at a time, and each is due again before all have had their turn.
+        for now_ms in 0..10 {
+            for url in watch.begin_due(now_ms, 10) {
+                watch.ended(&url, now_ms + 1);
+                asked.insert(url);
+            }
+        }
+        assert_eq!(asked.len(), 100);
     }
 }

@@ -20,22 +20,28 @@ use crate::upstream::pool::Leased;
 const LIMITS: HeadLimits =
     HeadLimits { bytes: 8 * UPSTREAM_HEAD_BYTES, fields: HEADER_FIELDS_CEILING, target: UPSTREAM_HEAD_BYTES };
 
+/// What a check has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Good,
+    /// No answer, or none that is one; in words.
+    Bad(String),
+    /// The backend answers, with a bad status.
+    BadStatus(String),
+    /// Nothing was found out: the fault is on this side.
+    Unknown(String),
+}
+
 /// Asks `backend` as `check` says. A status from 500 on is bad, apart from 503, which is maintenance (hipache-hchecker).
-///
-/// # Errors
-/// What is bad about it, in words.
-pub(crate) async fn probe(
-    connector: &Connector,
-    backend: &Backend,
-    check: &HealthCheck,
-) -> Result<(), String> {
+pub(crate) async fn probe(connector: &Connector, backend: &Backend, check: &HealthCheck) -> Outcome {
     let started = clock::now();
     match answer(connector, backend, check, started).await {
         Ok(status) if (500..600).contains(&status) && status != 503 => {
-            Err(format!("health check: it answered with status {status}"))
+            Outcome::BadStatus(format!("health check: it answered with status {status}"))
         }
-        Ok(_) => Ok(()),
-        Err(failure) => Err(format!("health check: {failure}")),
+        Ok(_) => Outcome::Good,
+        Err(failure) if failure.is_backends() => Outcome::Bad(format!("health check: {failure}")),
+        Err(failure) => Outcome::Unknown(failure.to_string()),
     }
 }
 

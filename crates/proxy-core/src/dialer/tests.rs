@@ -111,6 +111,10 @@ fn a_store_that_proves_nothing_is_not_spoken_to() {
     let port = echo(authority.issue(&["store.example"]).serving(rustls::ALL_VERSIONS));
     dialled(&authority, ("127.0.0.1", port), |link| async {
         let error = link.err().unwrap().to_string();
-        assert_eq!(error, "TLS: the certificate is not for 127.0.0.1 but for store.example");
+        assert_eq!(
+            error,
+            "TLS: the certificate is not for 127.0.0.1 but for store.example (redis.ca names a file with the \
+             authorities of its certificate)"
+        );
     });
 }

@@ -236,6 +236,8 @@ fn stores() {
             "driver: \"redis+unix://run/redis\": the path of a socket starts with a third \"/\"",
         ),
         (r#"{"driver": "redis+unix:///"}"#, "driver: \"redis+unix:///\": names no socket"),
+        (r#"{"driver": "redis://user:quiet"}"#, "driver: \"redis://***\": invalid port number"),
+        (r#"{"driver": "redis://[::1]:quiet/0"}"#, "driver: \"redis://***\": invalid port number"),
         (r#"{"driver": "redis://:quiet"}"#, "driver: \"redis://***\": empty host"),
         (r#"{"driver": "file:"}"#, "driver: \"file:\": names no file"),
         (
@@ -335,7 +337,7 @@ fn sentinels() {
             format!("redis.sentinels: \"a:1\" is not accepted; {list}"),
         ),
         (
-            r#"{"redis": {"sentinels": ["a", "b:0"], "masterName": ""}}"#.into(),
+            r#"{"redis": {"sentinels": ["a", "b:0"], "masterName": "m"}}"#.into(),
             format!("redis.sentinels[1]: \"b:0\" is not accepted; {list}"),
         ),
         (

@@ -363,6 +363,7 @@ fn the_effective_config_loads_again_and_means_the_same() {
         r#"{"redis": {"url": "redis+unix:///s"}, "server": {"limits": {"bodyBytes": 5}, "accessLog": "stdout"}}"#,
         r#"{"driver": ["redis://r:1/3", "redis://m:2"]}"#,
         r#"{"driver": ["redis+unix:///r", "redis://m:2"]}"#,
+        r#"{"driver": "redis+unix:///tmp/a%23b%20c.sock#p"}"#,
         r#"{"redis": {"sentinels": ["s1:1", "::2"], "masterName": "main", "prefix": "p:"}}"#,
     ] {
         let first = effective(text);
