@@ -12,7 +12,6 @@ use redis_router::Router;
 use slab::Slab;
 
 use crate::account::Account;
-use crate::certificates::Stored;
 use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
 use crate::handshakes::Handshakes;
@@ -20,6 +19,7 @@ use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
 use crate::pick::Turns;
 use crate::settings::Settings;
+use crate::stored_certificates::Stored;
 use crate::stream::Cutter;
 use crate::upstream::connect::Connector;
 

@@ -52,6 +52,7 @@ mod service;
 pub mod settings;
 mod socket;
 mod sticky;
+mod stored_certificates;
 mod stream;
 pub mod supervisor;
 mod upgrades;
@@ -61,15 +62,15 @@ mod watch;
 pub use error::StartError;
 pub use memory::CountingAllocator;
 
+/// Seconds since 1970 by the wall clock; 0 before that.
+pub fn unix_seconds() -> u64 {
+    clock::unix_seconds()
+}
+
 /// The host of a request in the spelling that routes are looked up by; `None`: no request can name it.
 pub fn look_up_spelling(host: &str) -> Option<String> {
     let mut spelling = String::new();
     http::host::normalize(host.as_bytes(), &mut spelling).ok().map(|()| spelling)
-}
-
-/// Seconds since 1970 by the wall clock; 0 before that.
-pub fn unix_seconds() -> u64 {
-    clock::unix_seconds()
 }
 
 /// The kernel interface that cores would use on this machine, as it is named to users.

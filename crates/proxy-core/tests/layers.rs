@@ -55,6 +55,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "relay",
             "runtime",
             "socket",
+            "stored_certificates",
             "stream",
             "upstream",
         ],

@@ -15,7 +15,7 @@ use crate::bounds::CHAIN_CERTIFICATES;
 use crate::error::Error;
 use crate::validity::Validity;
 
-const KEY_KINDS: &str = "accepted: RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, Ed25519";
+const KEY_KINDS: &str = "accepted: RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, Ed25519";
 
 /// Some PEM, and what it is called in messages: the file it was read from, or the key of a store.
 #[derive(Debug, Clone, Copy)]
