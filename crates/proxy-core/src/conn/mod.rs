@@ -13,15 +13,18 @@ use crate::exchange::Client;
 use crate::secured::Peer;
 
 /// A panic while serving one connection costs that connection alone, one while answering a stream that stream.
-pub(crate) async fn contain_panic(task: impl Future<Output = ()>) {
+/// It is boxed at once: what is spawned is copied a few times, and a task that serves is long.
+pub(crate) fn contain_panic(task: impl Future<Output = ()>) -> impl Future<Output = ()> {
     let mut task = Box::pin(task);
-    let ended = poll_fn(move |context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
-    })
-    .await;
-    if ended.is_err() {
-        log::error!("a connection was given up: serving it panicked (the message above says where)");
+    async move {
+        let ended = poll_fn(move |context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+            polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+        })
+        .await;
+        if ended.is_err() {
+            log::error!("a connection was given up: serving it panicked (the message above says where)");
+        }
     }
 }
 

@@ -26,9 +26,9 @@ use crate::{clock, exchange};
 /// Has the request answered.
 pub(super) fn begin(shared: &Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Payload>) {
     let life = Life::of(shared);
-    let shared = Rc::clone(shared);
+    let answered = contain_panic(answer(Rc::clone(shared), request, respond));
     monoio::spawn(async move {
-        contain_panic(answer(shared, request, respond)).await;
+        answered.await;
         drop(life);
     });
 }
