@@ -62,7 +62,7 @@ fn a_broken_pair_is_told_of_and_the_others_go_on() {
     let (good, other) =
         (certificates.authority.issue(&["good.example"]), certificates.authority.issue(&["bad.example"]));
     store(&scene.redis, "good.example", &good);
-    let mixed = [("certificate", &*other.pem()[0]), ("key", &*good.pem()[1])];
+    let mixed = [("certificate", other.pem()[0]), ("key", good.pem()[1])];
     scene.redis.hash("tls:bad.example", &mixed);
     scene.redis.hash("tls:text.example", &[("certificate", "no PEM"), ("key", "geheim")]);
     for host in ["bad.example", "text.example"] {
