@@ -38,6 +38,7 @@ pub(crate) fn https(written: &Written, listen: &Listen, now: u64, report: &mut R
         addresses,
         served: Arc::new(reading.served?),
         files,
+        traces: reading.traces,
         redirect: written.bool("https.redirect"),
         hsts: written.integer_if_set("https.hsts"),
     })
