@@ -20,8 +20,8 @@ pub(crate) const RECORDS_OVERHEAD_BYTES: usize = 512;
 pub(crate) const HANDSHAKE_BYTES: usize = 8 * 1024;
 /// One receive of a client's first message: most often all of it.
 pub(crate) const HELLO_BYTES: usize = 4 * 1024;
-/// Handshakes with clients under way at once on one core. Each holds some 10 KB and ends with its time-out; a busy core
-/// completes as many in two seconds.
+/// Handshakes with clients under way at once on one core. Each holds some 25 KB once its first byte is here
+/// and ends with its time-out; a busy core completes as many in two seconds.
 pub(crate) const HANDSHAKES_AT_ONCE: usize = 4096;
 /// How long a handshake may take where nothing else bounds it.
 pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(30);

@@ -2,15 +2,13 @@
 //! there may be thousands.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tls::Files;
+use tls::{Files, Traces};
 
 use crate::clock;
 use crate::event::Event;
@@ -28,9 +26,10 @@ pub(crate) struct CertificateWatch {
 }
 
 impl CertificateWatch {
-    /// Begins to watch. Where that cannot be, the log says so, and SIGHUP remains.
-    pub(crate) fn begin(files: Files, tell: Sender<Event>) -> Self {
-        let watcher = watch(&files, tell)
+    /// Begins to watch files that had these traces when they were read. Where that cannot be, the log says so, and SIGHUP
+    /// remains.
+    pub(crate) fn begin(files: Files, known: Traces, tell: Sender<Event>) -> Self {
+        let watcher = watch(&files, known, tell)
             .map_err(|error| {
                 log::warn!("certificates are not watched for changes ({error}); SIGHUP has them read anew");
             })
@@ -39,7 +38,7 @@ impl CertificateWatch {
     }
 }
 
-fn watch(files: &Files, tell: Sender<Event>) -> Result<RecommendedWatcher, String> {
+fn watch(files: &Files, known: Traces, tell: Sender<Event>) -> Result<RecommendedWatcher, String> {
     let (touched, touches) = channel();
     // A thread that has ended needs no telling.
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -53,7 +52,7 @@ fn watch(files: &Files, tell: Sender<Event>) -> Result<RecommendedWatcher, Strin
         watched.map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let files = files.clone();
-    let run = move || follow(&files, &touches, &tell);
+    let run = move || follow(&files, known, (&touches, &tell));
     Builder::new().name("certificates".into()).spawn(run).map_err(|error| error.to_string())?;
     Ok(watcher)
 }
@@ -68,21 +67,22 @@ fn folders(files: &Files) -> BTreeSet<PathBuf> {
     files.paths().map(folder).collect()
 }
 
-/// Reads the files after each change of theirs, until the watcher is dropped.
-fn follow(files: &Files, touches: &Receiver<()>, tell: &Sender<Event>) {
-    let mut known = traces(files);
-    while touches.recv().is_ok() {
-        wait_for_quiet(touches);
-        let found = traces(files);
-        if found == known {
-            // Something else in the same folder.
-            continue;
+/// Reads the files after each change of theirs, until the watcher is dropped. What has changed before it was there is
+/// found at once.
+fn follow(files: &Files, mut known: Traces, (touches, tell): (&Receiver<()>, &Sender<Event>)) {
+    loop {
+        // Something else in the same folder changes nothing.
+        if files.traces() != known {
+            let reading = files.read(clock::unix_seconds());
+            known = reading.traces.clone();
+            if tell.send(Event::Certificates(Box::new((files.clone(), reading)))).is_err() {
+                return;
+            }
         }
-        known = found;
-        let reading = files.read(clock::unix_seconds());
-        if tell.send(Event::Certificates(Box::new((files.clone(), reading)))).is_err() {
+        if touches.recv().is_err() {
             return;
         }
+        wait_for_quiet(touches);
     }
 }
 
@@ -94,17 +94,30 @@ fn wait_for_quiet(touches: &Receiver<()>) {
     }
 }
 
-/// What tells a file from the one that stood there before: links are followed.
-type Trace = (PathBuf, Option<(u64, i64, i64, u64)>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn traces(files: &Files) -> Vec<Trace> {
-    let trace = |path: PathBuf| {
-        let about = |about: Metadata| (about.ino(), about.mtime(), about.mtime_nsec(), about.len());
-        let found = path.metadata().ok().map(about);
-        (path, found)
-    };
-    let mut paths: BTreeSet<PathBuf> = files.paths().map(Path::to_owned).collect();
-    let listed = files.folder.as_ref().and_then(|folder| folder.read_dir().ok());
-    paths.extend(listed.into_iter().flatten().flatten().map(|entry| entry.path()));
-    paths.into_iter().map(trace).collect()
+    #[test]
+    fn what_changed_before_anybody_watched_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files {
+            named: Vec::new(),
+            folder: Some(folder.path().to_owned()),
+            members: None,
+            members_required: false,
+            tls12: true,
+            http2: false,
+        };
+        let known = files.traces();
+        let found_by = |known: Traces| {
+            let ((_, touches), (tell, events)) = (channel(), channel());
+            follow(&files, known, (&touches, &tell));
+            events.try_iter().count()
+        };
+        assert_eq!(found_by(known.clone()), 0);
+        std::fs::write(folder.path().join("a.example.crt"), "").unwrap();
+        assert_eq!(found_by(known), 1);
+        assert_eq!(found_by(files.traces()), 0);
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use redis_router::{Balance, CacheSettings, Source};
-pub use tls::{Error as Problem, Files, Pair, Place, Served, Trust};
+pub use tls::{Error as Problem, Files, Pair, Place, Served, Traces, Trust};
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
 #[derive(Debug, Clone)]
@@ -86,6 +86,8 @@ pub struct Https {
     pub served: Arc<Served>,
     /// Whether certificates are looked for in the route store too.
     pub from_store: bool,
+    /// Of the files when they were read, so that no change is missed.
+    pub traces: Traces,
     /// Whether requests over plain HTTP are sent to HTTPS.
     pub redirect: bool,
     /// `max-age` of Strict-Transport-Security, in seconds; `None`: not sent.

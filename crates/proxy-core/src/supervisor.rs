@@ -28,7 +28,7 @@ use crate::inbox::Message;
 use crate::log_writer::LogWriter;
 use crate::runtime::Driver;
 use crate::service::{self, Watchdog};
-use crate::settings::{Identity, Settings};
+use crate::settings::{Https, Identity, Settings};
 use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
 use crate::{clock, listening, reload, watch};
@@ -59,10 +59,12 @@ impl Companions<'_> {
     /// Has them do what the settings say now.
     fn follow(&mut self, supplies: &Supplies) {
         self.checking.follow(supplies);
-        let files = supplies.settings.https.as_ref().map(|https| &https.files);
-        if files != self.certificates.as_ref().map(|watch| &watch.files) {
-            self.certificates =
-                files.map(|files| CertificateWatch::begin(files.clone(), supplies.tell.clone()));
+        let https = supplies.settings.https.as_ref();
+        if https.map(|https| &https.files) != self.certificates.as_ref().map(|watch| &watch.files) {
+            let begin = |https: &Https| {
+                CertificateWatch::begin(https.files.clone(), https.traces.clone(), supplies.tell.clone())
+            };
+            self.certificates = https.map(begin);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The files that certificates are in: which there are, and reading them, again whenever they have changed.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Read as _;
+use std::os::linux::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,9 +45,18 @@ pub struct Files {
     pub http2: bool,
 }
 
+/// What tells files from those that stood in their places before: links are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces(Vec<(PathBuf, Option<Trace>)>);
+
+/// Number, change in seconds and nanoseconds, length.
+type Trace = (u64, i64, i64, u64);
+
 /// What reading the files came to.
 #[derive(Debug)]
 pub struct Reading {
+    /// Of the files just before they were read.
+    pub traces: Traces,
     /// What can be served; `None`: nothing, since the authorities of clients are of no use.
     pub served: Option<Served>,
     /// What is of no use of the files that are named, the folder as a whole included.
@@ -60,8 +70,13 @@ pub struct Reading {
 impl Files {
     /// Reads them all. `now` is in seconds since 1970.
     pub fn read(&self, now: u64) -> Reading {
-        let mut reading =
-            Reading { served: None, faults: Vec::new(), broken: Vec::new(), doubts: Vec::new() };
+        let mut reading = Reading {
+            traces: self.traces(),
+            served: None,
+            faults: Vec::new(),
+            broken: Vec::new(),
+            doubts: Vec::new(),
+        };
         let mut entries: Vec<Entry> = Vec::new();
         if let Some(folder) = &self.folder {
             read_folder(folder, now, &mut entries, &mut reading);
@@ -84,6 +99,20 @@ impl Files {
             Err(error) => reading.faults.push(error),
         }
         reading
+    }
+
+    /// Those of the files as they are now, of all in the folder too.
+    pub fn traces(&self) -> Traces {
+        let trace = |path: PathBuf| {
+            let about =
+                |about: Metadata| (about.st_ino(), about.st_mtime(), about.st_mtime_nsec(), about.len());
+            let found = path.metadata().ok().map(about);
+            (path, found)
+        };
+        let mut paths: BTreeSet<PathBuf> = self.paths().map(Path::to_owned).collect();
+        let listed = self.folder.as_ref().and_then(|folder| folder.read_dir().ok());
+        paths.extend(listed.into_iter().flatten().flatten().map(|entry| entry.path()));
+        Traces(paths.into_iter().map(trace).collect())
     }
 
     /// Every file and folder that is to be watched.

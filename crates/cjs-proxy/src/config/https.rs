@@ -51,6 +51,7 @@ pub(crate) fn https(
         served: Arc::new(reading.served?),
         files,
         from_store,
+        traces: reading.traces,
         redirect: written.bool("https.redirect"),
         hsts: written.integer_if_set("https.hsts"),
     })
