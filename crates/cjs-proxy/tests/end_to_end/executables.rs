@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::asking::asking_meanwhile;
 use crate::support::mortal::mortal;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, install};
 use crate::support::redis::Redis;
 use crate::support::scene::get;
 use crate::support::wait;
@@ -44,9 +44,10 @@ impl Installed {
 
     /// Puts `text` as an executable in the place of the one that runs.
     fn replace_by(&self, text: &str) {
-        let new = self.executable().with_extension("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (written, new) = (self.executable().with_extension("written"), self.executable().with_extension("new"));
+        std::fs::write(&written, text).unwrap();
+        std::fs::set_permissions(&written, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        install(&written, &new);
         std::fs::rename(new, self.executable()).unwrap();
     }
 }

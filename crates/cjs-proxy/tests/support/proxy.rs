@@ -35,6 +35,13 @@ pub(crate) struct Proxy {
 /// Lines of a stream, gathered by a thread.
 type Lines = Arc<Mutex<Vec<String>>>;
 
+/// Copies an executable by a process of its own: a file that this one has open for writing cannot be executed, nor can
+/// it while a child forked meanwhile by another test has yet to close it ("Text file busy").
+pub(crate) fn install(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
 impl Proxy {
     /// Serves by `config` over defaults that suit tests.
     pub(crate) fn start(config: Value) -> Self {
@@ -44,8 +51,7 @@ impl Proxy {
     /// As `start`, from a copy of the executable in the proxy's folder.
     pub(crate) fn start_installed(config: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let executable = dir.path().join("cjs-proxy");
-        std::fs::copy(env!("CARGO_BIN_EXE_cjs-proxy"), executable).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_cjs-proxy")), &dir.path().join("cjs-proxy"));
         Self::launch_in(dir, config).serving()
     }
 
