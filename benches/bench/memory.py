@@ -48,8 +48,8 @@ def _fresh(bench: Bench, name: str, directory: Path, measured: Callable[[Peer], 
 def _under_load(bench: Bench, peer: Peer, plan: Plan) -> dict:
     pid = peer.process.pid
     start = measure.resident_bytes(pid)
-    load.check(SMALL, peer.name, peer.plain, bench.backend_port)
-    load.run(SMALL, peer.plain, plan.seconds, bench.cores.others)
+    load.Checker(SMALL, bench.backend_port, bench.directory).check(peer.name, peer.plain)
+    load.run(SMALL, peer.plain, plan.seconds, bench.cores.others, bench.directory)
     return {"start_mb": _mb(start), "loaded_mb": _mb(measure.peak_bytes(pid)), "idle_cpu_ms": _idle_cpu(pid)}
 
 

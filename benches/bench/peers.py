@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +15,18 @@ NAMES = ("cjs-proxy", "cjs-proxy-b", "nginx", "haproxy")
 
 @dataclass(frozen=True)
 class Peer:
-    """A proxy that runs. `plain` serves the one host, `vhosts` the many; they may be the same port."""
+    """A proxy that runs. `plain` serves the one host, `vhosts` the many, maybe on the same port; `secure` is HTTPS."""
 
     name: str
     process: Process
     plain: int
     vhosts: int
+    secure: int
 
-    def port(self, hosts: scenarios.Hosts | None) -> int:
-        return self.vhosts if hosts else self.plain
+    def port(self, scenario: scenarios.Scenario) -> int:
+        if scenario.tls:
+            return self.secure
+        return self.vhosts if scenario.hosts else self.plain
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,21 @@ class Site:
     core: int
     directory: Path
     backend: int
+    certificates: Path
+    """The directory that holds the certificate of HTTPS."""
     redis: int | None
     cache: int | None = None
     """Routes that cjs-proxy keeps; otherwise as many as it does by itself."""
+
+
+def make_certificate(directory: Path) -> None:
+    """Makes a P-256 certificate for the plain host: apart from its key, and together in one file as HAProxy wants it."""
+    certificate, key = directory / scenarios.CERTIFICATE, directory / scenarios.KEY
+    argv = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "30",
+            "-subj", f"/CN={scenarios.PLAIN_HOST}", "-addext", f"subjectAltName=DNS:{scenarios.PLAIN_HOST}",
+            "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(argv, check=True, capture_output=True)
+    (directory / scenarios.PAIR).write_bytes(certificate.read_bytes() + key.read_bytes())
 
 
 def start_backend(core: int, directory: Path) -> tuple[Process, int]:
@@ -63,25 +79,26 @@ def start(name: str, binary: Path | None, site: Site) -> Peer:
 
 
 def _start_nginx(site: Site) -> Peer:
-    plain, vhosts = free_ports(2)
+    ports = plain, vhosts, secure = free_ports(3)
     names = "".join(f"server_name {host};\n" for host in scenarios.VHOSTS.names)
     (site.directory / "nginx-names.conf").write_text(names, encoding="ascii")
     config = _fill(
         "nginx.conf", site.directory / "nginx.conf", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
+        SECURE=secure, CERTIFICATE=site.certificates / scenarios.CERTIFICATE, KEY=site.certificates / scenarios.KEY,
         BACKEND=site.backend, USER=_user(),
     )
-    return _running("nginx", _nginx(config), site, plain, vhosts)
+    return _running("nginx", _nginx(config), site, ports)
 
 
 def _start_haproxy(site: Site) -> Peer:
-    plain, vhosts = free_ports(2)
+    ports = plain, vhosts, secure = free_ports(3)
     names = "".join(f"{host} backend\n" for host in scenarios.VHOSTS.names)
     (site.directory / "haproxy-names.map").write_text(names, encoding="ascii")
     config = _fill(
         "haproxy.cfg", site.directory / "haproxy.cfg", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
-        BACKEND=site.backend,
+        SECURE=secure, PAIR=site.certificates / scenarios.PAIR, BACKEND=site.backend,
     )
-    return _running("haproxy", ["haproxy", "-db", "-f", str(config)], site, plain, vhosts)
+    return _running("haproxy", ["haproxy", "-db", "-f", str(config)], site, ports)
 
 
 def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
@@ -93,6 +110,11 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
             "workers": 1,
             "accessLog": str(site.directory / f"{name}-access.log"),
             "maxSockets": 512,
+            "https": {
+                "port": 0,
+                "cert": str(site.certificates / scenarios.CERTIFICATE),
+                "key": str(site.certificates / scenarios.KEY),
+            },
         },
         "redis": {"host": "127.0.0.1", "port": site.redis},
     }
@@ -101,23 +123,26 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     process = Process(name, [str(binary), "run", "-c", str(config)], site.core, site.directory)
     try:
-        port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        process.wait_for_port(port)
+        plain, secure = (
+            int(process.wait_for_line(rf"listening on 127\.0\.0\.1:(\d+){what}\n")[1]) for what in ("", " for HTTPS")
+        )
+        process.wait_for_port(plain)
+        process.wait_for_port(secure)
     except BaseException:
         process.stop()
         raise
-    return Peer(name, process, port, port)
+    return Peer(name, process, plain, plain, secure)
 
 
-def _running(name: str, argv: list[str], site: Site, plain: int, vhosts: int) -> Peer:
+def _running(name: str, argv: list[str], site: Site, ports: list[int]) -> Peer:
     process = Process(name, argv, site.core, site.directory)
     try:
-        process.wait_for_port(plain)
-        process.wait_for_port(vhosts)
+        for port in ports:
+            process.wait_for_port(port)
     except BaseException:
         process.stop()
         raise
-    return Peer(name, process, plain, vhosts)
+    return Peer(name, process, *ports)
 
 
 def _nginx(config: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Interleaved rounds: in each one every proxy is started and takes its turn under load, in an order drawn anew."""
 
 import contextlib
+import functools
 import random
 import shutil
 import sys
@@ -33,7 +34,7 @@ class Bench:
 
     def __init__(self, cores: Cores, directory: Path, builds: dict[str, Path]):
         self.cores = cores
-        self._directory = directory
+        self.directory = directory
         self._builds = builds
         self._helpers: list[Process | Changes] = []
 
@@ -50,11 +51,12 @@ class Bench:
             process.stop()
 
     def _start_helpers(self) -> None:
-        backend, self.backend_port = peers.start_backend(self.cores.others, self._directory)
+        peers.make_certificate(self.directory)
+        backend, self.backend_port = peers.start_backend(self.cores.others, self.directory)
         self._helpers.append(backend)
         self.redis_port, self._routed_to = None, None
         if self._builds:
-            redis, self.redis_port = store.start(self.cores.others, self._directory)
+            redis, self.redis_port = store.start(self.cores.others, self.directory)
             self._helpers.append(redis)
 
     def start(self, name: str, directory: Path, backend: int | None = None, cache: int | None = None) -> Peer:
@@ -63,7 +65,7 @@ class Bench:
         if self.redis_port and backend != self._routed_to:
             store.load_routes(self.redis_port, backend)
             self._routed_to = backend
-        site = Site(self.cores.proxy, directory, backend, self.redis_port, cache)
+        site = Site(self.cores.proxy, directory, backend, self.directory, self.redis_port, cache)
         return peers.start(name, self._builds.get(name), site)
 
     def contenders(self, scenario: Scenario, names: list[str]) -> list[str]:
@@ -115,8 +117,9 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
     try:
         for name in order:
             running.append(bench.start(name, directory))
+        checker = load.Checker(scenario, bench.backend_port, bench.directory)
         for peer in running:
-            load.check(scenario, peer.name, peer.port(scenario.hosts), bench.backend_port)
+            checker.check(peer.name, peer.port(scenario))
         return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
     finally:
         for peer in running:
@@ -126,7 +129,7 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
 
 def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
     if scenario.live_routes:
-        with Asker(peer.port(scenario.hosts), scenario.path) as asker:
+        with Asker(peer.port(scenario), scenario.path) as asker:
             asker.ask(scenario.hosts.names)
     turn = _measured(bench, scenario, peer, plan)
     if scenario.reference:
@@ -136,27 +139,29 @@ def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
 
 
 def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
-    port, pid = peer.port(scenario.hosts), peer.process.pid
+    port, pid = peer.port(scenario), peer.process.pid
+    apply = functools.partial(load.run, scenario, port, core=bench.cores.others, directory=bench.directory)
     with bench.changing(scenario) as store_figures:
-        load.run(scenario, port, plan.warm_up, bench.cores.others)
+        apply(plan.warm_up)
         measure.reset_peak(pid)
         before, began = store_figures(), time.monotonic()
         ticks, cpu, helpers = Ticks.read(), measure.cpu_seconds(pid), bench.helper_seconds()
-        outcome = load.run(scenario, port, plan.seconds, bench.cores.others)
+        outcome = apply(plan.seconds)
         cpu = measure.cpu_seconds(pid) - cpu
-        own = cpu + bench.helper_seconds() - helpers + outcome.wrk_cpu_seconds
-        # Longer than the load itself, by what wrk takes to draw its order.
+        own = cpu + bench.helper_seconds() - helpers + outcome.cpu_seconds
+        # Longer than the load itself, by what a generator takes to begin.
         seconds = time.monotonic() - began
         rates = {what: (count - before[what]) / seconds for what, count in store_figures().items()}
     if not peer.process.alive:
         raise RuntimeError(f"{peer.name} ended under load:\n{peer.process.tail()}")
+    counted = outcome.counted
     return {
-        "cpu_us": cpu * 1e6 / max(outcome.requests, 1),
-        "requests_per_second": outcome.requests / outcome.seconds,
-        "p50_ms": outcome.p50_ms,
-        "p99_ms": outcome.p99_ms,
+        "cpu_us": cpu * 1e6 / max(counted.requests, 1),
+        "requests_per_second": counted.requests / counted.seconds,
+        "p50_ms": counted.p50_ms,
+        "p99_ms": counted.p99_ms,
         "peak_rss_mb": measure.peak_bytes(pid) / 2**20,
-        "requests": outcome.requests,
+        "requests": counted.requests,
         "errors": outcome.errors,
         **rates,
         **disturbance(ticks, Ticks.read(), own),

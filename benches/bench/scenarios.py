@@ -8,6 +8,10 @@ PLAIN_HOST = "small.bench"
 KILOBYTE = "k" * 1024
 POSTED = "posted\n"
 MEGABYTE = 2**20
+# Of HTTPS, in the benchmark's directory: the certificate, its key, and both in one file.
+CERTIFICATE, KEY, PAIR = "site.crt", "site.key", "site.pem"
+# Clients that open a TLS connection for each request: they have a core with the backend, and shake hands in Python.
+HANDSHAKERS = 16
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,14 @@ ZIPF = Hosts("zipf%06d.bench", 100_000)
 
 
 @dataclass(frozen=True)
+class Handshakes:
+    """A TLS connection for each request: of which version, and whether it takes up an earlier session."""
+
+    version: str
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One kind of load. `reference` names a scenario run beside it, to compare a proxy with itself."""
 
@@ -41,6 +53,10 @@ class Scenario:
     body_bytes: int = 0
     hosts: Hosts | None = None
     """Those that are asked for; otherwise `PLAIN_HOST` alone."""
+    tls: bool = False
+    handshakes: Handshakes | None = None
+    streams: int = 0
+    """Of HTTP/2 at once on each connection; 0: HTTP/1.1."""
     live_routes: bool = False
     """About routes in a store: for builds of cjs-proxy alone, which have asked for every host beforehand."""
     changes_per_second: int = 0
@@ -111,6 +127,40 @@ ALL = {
             path="/1k",
             answer_bytes=len(KILOBYTE),
             headers=("Connection: close",),
+        ),
+        Scenario(
+            name="tls",
+            about="as small, over TLS 1.3",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            tls=True,
+        ),
+        *(
+            Scenario(
+                name=name,
+                about=f"1 KB answers, {HANDSHAKERS} clients, {about} for each request",
+                path="/1k",
+                answer_bytes=len(KILOBYTE),
+                connections=HANDSHAKERS,
+                headers=("Connection: close",),
+                tls=True,
+                handshakes=handshakes,
+            )
+            for name, about, handshakes in (
+                ("tls13-new", "a new TLS 1.3 session", Handshakes("1.3")),
+                ("tls12-new", "a new TLS 1.2 session", Handshakes("1.2")),
+                ("tls13-resumed", "a TLS 1.3 session taken up again", Handshakes("1.3", resumed=True)),
+                ("tls12-resumed", "a TLS 1.2 session taken up again", Handshakes("1.2", resumed=True)),
+            )
+        ),
+        Scenario(
+            name="http2",
+            about="1 KB answers over HTTP/2 and TLS 1.3, 16 connections with 32 streams each",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            connections=16,
+            tls=True,
+            streams=32,
         ),
     )
 }
