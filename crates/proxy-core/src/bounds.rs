@@ -135,6 +135,8 @@ pub(crate) const READINESS_EVENTS: usize = 256;
 pub(crate) const RING_ENTRIES: [u32; 3] = [4096, 1024, 256];
 /// Streams of one HTTP/2 connection at once. As many requests as a browser has in flight; RFC 9113 asks for 100 or more.
 pub(crate) const H2_STREAMS: u32 = 128;
+/// Tasks that a core keeps for streams to come, of six kilobytes each.
+pub(crate) const WORKERS_KEPT: usize = 512;
 /// Bytes of a request body that one stream may send ahead of its backend: what a connection of 20 ms needs for 100 Mbit/s.
 pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all streams of a connection together: what it can make the proxy hold of requests.

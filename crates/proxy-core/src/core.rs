@@ -98,6 +98,7 @@ async fn serve(start: Start, driver: Driver) -> io::Result<()> {
     };
     (start.ready)(driver);
     live(&core, &accepting).await;
+    conn::h2::release();
     core.router.stop();
     routes.await;
     inbox.close();
@@ -176,6 +177,7 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
             core.connector.bulk.clear();
             core.turns.take();
             core.stored.clear();
+            conn::h2::release();
         }
         Message::Settings(settings) => core.change_rules(settings),
         Message::Drain { hurry } => {

@@ -58,6 +58,7 @@ pub mod supervisor;
 mod upgrades;
 mod upstream;
 mod watch;
+mod workers;
 
 pub use error::StartError;
 pub use memory::CountingAllocator;

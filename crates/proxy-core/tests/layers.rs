@@ -58,6 +58,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "stored_certificates",
             "stream",
             "upstream",
+            "workers",
         ],
     ),
     ("clock", &["clock"]),

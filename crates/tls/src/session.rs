@@ -183,7 +183,7 @@ impl Session {
     }
 
     /// Whether the peer cannot go on before it has what is pending, though the handshake is over here: a server's last
-    /// message in TLS 1.2. The tickets of TLS 1.3 go out with the first data.
+    /// message in TLS 1.2. The tickets of TLS 1.3 may go out with the first data.
     pub fn owes(&self) -> bool {
         let Connection::Server(server) = &self.connection else { return false };
         !self.outgoing.is_empty() && server.protocol_version() == Some(ProtocolVersion::TLSv1_2)

@@ -24,6 +24,11 @@ use crate::secured::Peer;
 use crate::stream::wire::{SharedWire, Wire};
 use crate::stream::{ReadHalf, WriteHalf};
 
+/// Frees what this core keeps for the streams to come.
+pub(crate) fn release() {
+    stream::release();
+}
+
 /// Serves a connection over plain TCP until it ends: for tests that write raw frames.
 #[cfg(debug_assertions)]
 pub(crate) async fn serve_plain(core: Rc<Core>, stream: monoio::net::TcpStream, peer: Peer) {

@@ -137,7 +137,9 @@ pub(crate) async fn welcome(
     loop {
         let progress = session.handshake();
         let is_done = matches!(progress, Ok(Handshake::Done));
-        if is_done && !session.owes() {
+        // With the first request here already, tickets go out with its answer. Without it the client may be waiting: one
+        // that gathers small writes (Nagle) sends its request when it has an acknowledgement, which tickets carry.
+        if is_done && session.holds_incoming() && !session.owes() {
             break;
         }
         let sent = write.send_all(session.take_pending(), patience).await;

@@ -1,4 +1,4 @@
-//! One stream: a request and its answer, in a task of its own.
+//! One stream: a request and its answer, in a task that no other stream has meanwhile.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,7 +10,6 @@ use ::http::Request;
 use ::http::request::Parts;
 
 use super::shared::{Life, Shared};
-use crate::conn::contain_panic;
 use crate::context::Rules;
 use crate::downstream::h2::link::Link;
 use crate::downstream::h2::outflow::Payload;
@@ -21,19 +20,34 @@ use crate::error::Failure;
 use crate::http::h2_request::{self, Asked};
 use crate::http::head::Version;
 use crate::http::request::RequestHead;
+use crate::workers::Workers;
 use crate::{clock, exchange};
+
+/// A request to be answered.
+struct Stream {
+    shared: Rc<Shared>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Payload>,
+    life: Life,
+}
+
+thread_local! {
+    /// Those of this core.
+    static WORKERS: Rc<Workers<Stream>> = Rc::new(Workers::new());
+}
 
 /// Has the request answered.
 pub(super) fn begin(shared: &Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Payload>) {
-    let life = Life::of(shared);
-    let answered = contain_panic(answer(Rc::clone(shared), request, respond));
-    monoio::spawn(async move {
-        answered.await;
-        drop(life);
-    });
+    let (shared, life) = (Rc::clone(shared), Life::of(shared));
+    WORKERS.with(|workers| workers.give(Stream { shared, request, respond, life }, answer));
 }
 
-async fn answer(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Payload>) {
+/// Frees what is kept of streams that have ended.
+pub(super) fn release() {
+    WORKERS.with(|workers| workers.dismiss());
+}
+
+async fn answer(Stream { shared, request, respond, life }: Stream) {
     let started = clock::now();
     let core = &shared.core;
     let (rules, client) = shared.client();
@@ -67,6 +81,7 @@ async fn answer(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendR
         link.abort();
     }
     shared.count_ended(is_gone);
+    drop(life);
 }
 
 /// Has the parser of HTTP/1.1 decide on the request. What it refuses is there for the log.
