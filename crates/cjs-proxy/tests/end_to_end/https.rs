@@ -1,8 +1,11 @@
 //! HTTP/1.1 over TLS: everything is as over plain TCP, and the backend learns how the client came.
 
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
@@ -12,7 +15,7 @@ use crate::support::backend::{Backend, ok};
 use crate::support::over_tls::{believing, dial, with_versions};
 use crate::support::scene::{SITE, get, request, with_body};
 use crate::support::secure_scene::Certificates;
-use crate::support::wait::Gate;
+use crate::support::wait::{DEADLINE, Gate};
 
 #[test]
 fn serves_both_versions_and_tells_the_backend() {
@@ -35,6 +38,24 @@ fn serves_both_versions_and_tells_the_backend() {
     assert_eq!(head.get("x-forwarded-protocol"), Some("https"));
     assert_eq!(head.get("x-forwarded-port"), Some(address.port().to_string().as_str()));
     assert_eq!(head.get("x-forwarded-for"), Some("127.0.0.1"));
+}
+
+/// A client that gathers small writes sends its first request once it has an acknowledgement, which tickets carry.
+#[test]
+fn tickets_do_not_wait_for_a_request() {
+    let certificates = Certificates::new();
+    let scene = certificates.scene(json!({}), &[&Backend::saying("hello").url()]);
+    let name = ServerName::try_from(SITE).unwrap();
+    let mut client = ClientConnection::new(certificates.client(), name).unwrap();
+    let mut socket = TcpStream::connect(scene.proxy.https_address()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    while client.is_handshaking() || client.wants_write() {
+        client.complete_io(&mut socket).unwrap();
+    }
+    while client.tls13_tickets_received() == 0 {
+        assert_ne!(client.read_tls(&mut socket).unwrap(), 0);
+        client.process_new_packets().unwrap();
+    }
 }
 
 #[test]
