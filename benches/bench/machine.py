@@ -12,6 +12,8 @@ VERSION_COMMANDS = {
     "nginx": ["nginx", "-v"],
     "haproxy": ["haproxy", "-v"],
     "wrk": ["wrk", "-v"],
+    "h2load": ["h2load", "--version"],
+    "openssl": ["openssl", "version"],
     "redis-server": ["redis-server", "--version"],
 }
 

@@ -34,7 +34,7 @@ def contenders(options: argparse.Namespace) -> tuple[dict[str, Path], list[str]]
     names = [name for name in peers.NAMES if name in builds or name in others]
     if not names:
         sys.exit("no proxy is left to run")
-    _require(["wrk", "nginx", *sorted(others - {"nginx"}), *(["redis-server"] if builds else [])])
+    _require(["wrk", "h2load", "openssl", "nginx", *sorted(others - {"nginx"}), *(["redis-server"] if builds else [])])
     return builds, names
 
 
