@@ -44,7 +44,8 @@ impl Installed {
 
     /// Puts `text` as an executable in the place of the one that runs.
     fn replace_by(&self, text: &str) {
-        let (written, new) = (self.executable().with_extension("written"), self.executable().with_extension("new"));
+        let (written, new) =
+            (self.executable().with_extension("written"), self.executable().with_extension("new"));
         std::fs::write(&written, text).unwrap();
         std::fs::set_permissions(&written, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         install(&written, &new);
