@@ -34,6 +34,7 @@ mod json_log;
 mod lifecycle;
 mod marks_of_others;
 mod names;
+mod nghttp2_clients;
 mod redis_certificates;
 mod redis_outages;
 mod redis_over_tls;

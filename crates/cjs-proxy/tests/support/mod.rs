@@ -11,6 +11,7 @@ pub(crate) mod hchecker;
 pub(crate) mod message;
 pub(crate) mod mortal;
 pub(crate) mod over_tls;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod relay;
