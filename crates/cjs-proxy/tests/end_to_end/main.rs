@@ -49,4 +49,5 @@ mod routing;
 mod smuggling;
 mod start_check;
 mod timeouts;
+mod tls_scan;
 mod upgrades;
