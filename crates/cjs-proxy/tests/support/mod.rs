@@ -13,6 +13,7 @@ pub(crate) mod mortal;
 pub(crate) mod over_tls;
 pub(crate) mod programs;
 pub(crate) mod proxy;
+pub(crate) mod python;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod scene;
