@@ -2,9 +2,9 @@
 default:
     @just --list
 
-# Runs the tests of the whole workspace; installs redis-server when it is missing.
+# Runs the tests of the whole workspace; installs redis-server and the clients they ask with when they are missing.
 test *ARGS:
-    .ci/packages redis-server curl
+    .ci/packages redis-server curl openssl nghttp h2load sslscan python3 python3-venv
     cargo test --workspace --locked --profile quick {{ ARGS }}
 
 # Formats the code.

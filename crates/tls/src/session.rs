@@ -151,8 +151,11 @@ impl Session {
         }
     }
 
-    /// Where received bytes are appended.
+    /// Where received bytes are appended. What was read takes up no room in it.
     pub fn incoming(&mut self) -> &mut Vec<u8> {
+        // Little is left to be moved: whoever receives has read what there was.
+        self.incoming.drain(..self.start);
+        self.start = 0;
         &mut self.incoming
     }
 

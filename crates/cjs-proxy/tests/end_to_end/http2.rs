@@ -1,5 +1,5 @@
 //! HTTP/2 from clients: the same exchange as over HTTP/1.1, many at once over one connection. TLS is left out here, as
-//! what lies under the frames makes no difference to them; `http2_clients.rs` has it.
+//! what lies under the frames makes no difference to them; `http2_clients.rs` and those of other clients have it.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,12 +1,12 @@
-//! HTTP/2 as clients of others speak it, over TLS: curl, and where it is installed h2load.
+//! HTTP/2 as curl speaks it, over TLS.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
 use crate::support::authority::Authority;
 use crate::support::backend::{Backend, ok};
+use crate::support::programs;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::scene::SITE;
@@ -42,14 +42,13 @@ impl Secure {
     /// What curl prints with these arguments, asking for `target`.
     fn curl(&self, arguments: &[&str], target: &str) -> Vec<u8> {
         let port = self.port();
-        let output = Command::new("curl")
-            .args(["-sS", "--http2", "--max-time", "60", "--cacert"])
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--http2", "--max-time", "60", "--cacert"])
             .arg(self.proxy.dir().join("ca.pem"))
             .args(["--resolve", &format!("{SITE}:{port}:127.0.0.1")])
             .args(arguments)
-            .arg(format!("https://{SITE}:{port}{target}"))
-            .output()
-            .expect("curl is installed");
+            .arg(format!("https://{SITE}:{port}{target}"));
+        let output = programs::output(&mut curl);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
@@ -94,20 +93,4 @@ fn curl_sees_early_hints_and_a_continue() {
         text.starts_with("HTTP/2 103") && text.contains("link: l") && text.contains("HTTP/2 200"),
         "{text}"
     );
-}
-
-#[test]
-fn h2load_has_every_request_answered() {
-    if !Path::new("/usr/bin/h2load").exists() {
-        eprintln!("left out: h2load is not installed");
-        return;
-    }
-    let backend = Backend::saying("fine");
-    let secure = Secure::of(&backend);
-    let url = format!("https://127.0.0.1:{}/", secure.port());
-    let authority = format!(":authority: {SITE}");
-    let output =
-        Command::new("h2load").args(["-n", "4000", "-c", "8", "-m", "32", "-H", &authority, &url]).output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    assert!(text.contains("4000 succeeded, 0 failed, 0 errored"), "{text}");
 }

@@ -12,7 +12,7 @@ const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade
     Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
 
 /// Agrees, says hello, and sends back what comes.
-fn echo() -> Backend {
+pub(super) fn echo() -> Backend {
     Backend::run(|peer| {
         let head = peer.head().unwrap();
         assert_eq!(head.get("upgrade"), Some("websocket"));

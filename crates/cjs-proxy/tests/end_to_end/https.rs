@@ -1,7 +1,7 @@
 //! HTTP/1.1 over TLS: everything is as over plain TCP, and the backend learns how the client came.
 
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use rustls::ClientConnection;
@@ -13,6 +13,7 @@ use super::routing::for_host;
 use crate::support::authority::Authority;
 use crate::support::backend::{Backend, ok};
 use crate::support::over_tls::{believing, dial, with_versions};
+use crate::support::programs;
 use crate::support::scene::{SITE, get, request, with_body};
 use crate::support::secure_scene::Certificates;
 use crate::support::wait::{DEADLINE, Gate};
@@ -223,7 +224,7 @@ fn a_host_may_be_sent_to_https_alone() {
 
 /// Runs a client of the system; what it prints.
 fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = programs::output(Command::new(program).args(arguments));
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }

@@ -271,6 +271,7 @@ impl Tls {
         let incoming = session.incoming();
         let room = incoming.capacity() - incoming.len();
         let wanted = (most + RECORDS_OVERHEAD_BYTES).clamp(TLS_READ_BYTES, BULK_BYTES).min(room);
+        debug_assert!(wanted > 0, "receiving into no room looks like the end of the connection");
         let received = match receive(incoming, wanted)? {
             None => Received::Nothing,
             Some(0) => Received::End,

@@ -129,6 +129,23 @@ fn part_of_a_record_is_held_in_a_buffer_of_its_size() {
 }
 
 #[test]
+fn what_was_read_leaves_its_room_to_what_comes() {
+    each_version(|mut scene| {
+        // Buffers that records were made in have room for somewhat more than a read asks for.
+        let (_, grown) = scene.tls.encrypt(&pattern(BULK_BYTES)).unwrap();
+        scene.tls.put_back(grown);
+        scene.send(&pattern(1_000_000));
+        // Behind part of a record such a buffer gets full, of as many whole records as one read takes and a bit.
+        let rest = scene.socket.borrow_mut().bytes.split_off(5000);
+        assert_eq!(scene.read_all(BULK_BYTES).unwrap(), (Vec::new(), false));
+        scene.socket.borrow_mut().bytes = rest;
+        scene.arrive();
+        let (got, ended) = scene.read_all(BULK_BYTES).unwrap();
+        assert!(got == pattern(1_000_000) && !ended, "{} bytes", got.len());
+    });
+}
+
+#[test]
 fn tickets_and_keys_leave_it_quiet_and_data_does_not() {
     each_version(|mut scene| {
         scene.arrive();
