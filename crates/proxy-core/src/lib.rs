@@ -30,6 +30,7 @@ mod downstream;
 mod error;
 mod event;
 mod exchange;
+mod file_watch;
 mod fleet;
 mod handover;
 mod handshakes;

@@ -22,6 +22,7 @@ use crate::checking::Checking;
 use crate::control::Control;
 use crate::error::StartError;
 use crate::event::Event;
+use crate::file_watch::FileWatch;
 use crate::fleet::{Fleet, Supplies};
 use crate::handover::{Inheritance, Origin};
 use crate::inbox::Message;
@@ -88,7 +89,7 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     }
     let (tell, events) = channel();
     catch_signals(tell.clone())?;
-    let watcher = watch_table(&settings.routes, tell.clone())?;
+    let watcher = watch_table(&settings.routes, table.as_ref(), tell.clone())?;
     let control = program.control.map(|name| Control::listen(name, tell.clone())).transpose();
     let upgrades = Upgrades::new(origin, tell.clone(), control.map_err(StartError::Core)?);
     let supplies = Supplies { settings, table, log, questions: start_resolvers()?, tell };
@@ -268,11 +269,12 @@ fn read_table(routes: &Source) -> Result<Option<Arc<Table>>, StartError> {
 
 fn watch_table(
     routes: &Source,
+    known: Option<&Arc<Table>>,
     tell: Sender<Event>,
-) -> Result<Option<notify::RecommendedWatcher>, StartError> {
-    let Source::File(path) = routes else { return Ok(None) };
+) -> Result<Option<FileWatch>, StartError> {
+    let (Source::File(path), Some(known)) = (routes, known) else { return Ok(None) };
     // A supervisor that has ended needs no telling.
-    watch::watch(path, move |table| drop(tell.send(Event::Table(table)))).map(Some)
+    watch::watch(path, Arc::clone(known), move |table| drop(tell.send(Event::Table(table)))).map(Some)
 }
 
 /// Signals become events, so that one loop sees everything.

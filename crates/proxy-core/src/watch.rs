@@ -1,12 +1,13 @@
 //! The route table in a file, watched: a change is in force without a restart, a broken one changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use redis_router::Table;
 
 use crate::error::StartError;
+use crate::file_watch::{self, FileWatch};
 
 /// Reads the table at `path`.
 ///
@@ -29,38 +30,27 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Arc<Table>, StartError> {
     Ok(Arc::new(table))
 }
 
-/// Calls `changed` with each new table that is found at `path`, until the watcher is dropped. The folder is
-/// watched, not the file: editors and deployments replace files by renaming.
+/// Calls `changed` with each other table than `known` that is found at `path`, until the watch is dropped.
 ///
 /// # Errors
-/// [`StartError::RouteTable`] where the folder cannot be watched.
+/// [`StartError::RouteTable`] where its folder cannot be watched.
 pub(crate) fn watch(
     path: &Path,
+    mut known: Arc<Table>,
     changed: impl Fn(Arc<Table>) + Send + 'static,
-) -> Result<RecommendedWatcher, StartError> {
-    let cannot = |error: notify::Error| {
+) -> Result<FileWatch, StartError> {
+    let (file, name) = (path.to_owned(), path.file_name().map(ToOwned::to_owned));
+    let look = move || match read(&file) {
+        Ok(table) if table == known => {}
+        Ok(table) => {
+            log::info!("route table {} read anew", file.display());
+            known = Arc::clone(&table);
+            changed(table);
+        }
+        Err(error) => log::error!("{error}; the old routes stay"),
+    };
+    let concerns = move |touched: &OsStr| Some(touched) == name.as_deref();
+    FileWatch::begin([file_watch::folder_of(path)], concerns, look).map_err(|error| {
         StartError::RouteTable(format!("cannot watch the route table {}: {error}", path.display()))
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let (path, name) = (path.to_path_buf(), path.file_name().map(ToOwned::to_owned));
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        let is_ours = event.paths.iter().any(|touched| touched.file_name() == name.as_deref());
-        if event.kind.is_access() || !is_ours {
-            return;
-        }
-        match read(&path) {
-            Ok(table) => {
-                log::info!("route table {} read anew", path.display());
-                changed(table);
-            }
-            Err(error) => log::error!("{error}; the old routes stay"),
-        }
     })
-    .map_err(cannot)?;
-    watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(cannot)?;
-    Ok(watcher)
 }

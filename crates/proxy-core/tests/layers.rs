@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "control",
             "fleet",
             "event",
+            "file_watch",
             "listening",
             "memory",
             "service",

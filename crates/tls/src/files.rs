@@ -1,6 +1,7 @@
 //! The files that certificates are in: which there are, and reading them, again whenever they have changed.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::Read as _;
 use std::os::linux::fs::MetadataExt as _;
@@ -43,6 +44,11 @@ pub struct Files {
     pub tls12: bool,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+}
+
+/// Whether a file of that name in the folder of pairs may be one of a pair.
+pub fn is_of_pair(name: &OsStr) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == CERTIFICATE || extension == KEY)
 }
 
 /// What tells files from those that stood in their places before: links are followed.

@@ -16,7 +16,7 @@ mod validity;
 
 pub use certificate::{Certificate, Pem};
 pub use error::Error;
-pub use files::{Files, Pair, Reading, Traces};
+pub use files::{Files, Pair, Reading, Traces, is_of_pair};
 pub use hello::{Hello, Listener, Misheard, Protocol, UNRECOGNIZED_NAME};
 pub use member::Member;
 pub use served::{Entry, Members, Offer, Place, Served, Terms};

@@ -90,9 +90,10 @@ impl TableFile {
     fn touch_link(&self) {
         let is_link = fs::symlink_metadata(&self.named).is_ok_and(|named| named.is_symlink());
         if is_link {
-            let (omit, now) = (TimeSpec::UTIME_OMIT, TimeSpec::UTIME_NOW);
+            // Both times: the kernel takes the one of changes alone for a write, which a proxy does not wait for.
+            let now = TimeSpec::UTIME_NOW;
             // A link of somebody else's is not ours to touch; the proxy then reads the table at its next start.
-            let _ = utimensat(AT_FDCWD, &self.named, &omit, &now, UtimensatFlags::NoFollowSymlink);
+            let _ = utimensat(AT_FDCWD, &self.named, &now, &now, UtimensatFlags::NoFollowSymlink);
         }
     }
 }

@@ -1,0 +1,196 @@
+//! Watches folders for files that change, on a thread of its own. Folders, because editors and deployments replace files
+//! by renaming.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+
+use crate::clock;
+
+/// Quiet that is waited for after a change: what belongs together is seldom replaced at once.
+const QUIET: Duration = Duration::from_millis(300);
+/// How long it is waited for at most.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
+
+/// What a file's new content shows by. Not each write: somebody who appends to a log beside it would wake us all the time.
+const WATCHED: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_CREATE)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_ONLYDIR);
+/// Those of them that are about one file. The others may be about a link that leads to many.
+const OF_ONE_FILE: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::IN_ATTRIB);
+
+/// As long as it lives, changes are told.
+pub(crate) struct FileWatch {
+    /// Closed when this is dropped, which ends the thread.
+    _alive: UnixStream,
+}
+
+impl FileWatch {
+    /// Calls `look` at once, as there may have been a change before, and then after each change in one of the folders:
+    /// once a file whose name `concerns` us was written, or whatever file was created, removed or renamed. A folder that is
+    /// itself replaced is watched no more.
+    ///
+    /// # Errors
+    /// A folder cannot be watched, or there can be no thread: in words.
+    pub(crate) fn begin(
+        folders: impl IntoIterator<Item = PathBuf>,
+        concerns: impl Fn(&OsStr) -> bool + Send + 'static,
+        mut look: impl FnMut() + Send + 'static,
+    ) -> Result<Self, String> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
+        let inotify = inotify.map_err(|error| error.to_string())?;
+        for folder in folders {
+            let added = inotify.add_watch(&folder, WATCHED);
+            added.map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        let (alive, ended) = UnixStream::pair().map_err(|error| error.to_string())?;
+        let follow = move || {
+            look();
+            while changes(&inotify, &ended, &concerns) {
+                look();
+            }
+        };
+        Builder::new().name("file-watch".into()).spawn(follow).map_err(|error| error.to_string())?;
+        Ok(Self { _alive: alive })
+    }
+}
+
+/// The folder that a file stands in.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Waits until something has changed and there is quiet again. `false`: nobody wants to know any more.
+fn changes(inotify: &Inotify, ended: &UnixStream, concerns: &impl Fn(&OsStr) -> bool) -> bool {
+    let mut since: Option<Instant> = None;
+    loop {
+        let patience = match since {
+            None => PollTimeout::NONE,
+            Some(since) if clock::now() - since >= QUIET_WAIT => return true,
+            Some(_) => PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::ZERO),
+        };
+        let mut waits =
+            [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waits, patience) {
+            Ok(0) => return true,
+            Ok(_) if waits[1].any() == Some(true) => return false,
+            Ok(_) => {
+                let events = inotify.read_events().unwrap_or_default();
+                if events.iter().any(|event| is_change(event, concerns)) && since.is_none() {
+                    since = Some(clock::now());
+                }
+            }
+            Err(Errno::EINTR) => {}
+            // Without a wait there would be no rest.
+            Err(_) => return false,
+        }
+    }
+}
+
+fn is_change(event: &InotifyEvent, concerns: &impl Fn(&OsStr) -> bool) -> bool {
+    match &event.name {
+        Some(name) if event.mask.intersects(OF_ONE_FILE) => concerns(name),
+        Some(_) => true,
+        // More has happened than there was room for. What else has no name is about the folder.
+        None => event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Watches for `ours`; each look is told. The first one is over.
+    fn watch(folder: &Path) -> (FileWatch, Receiver<()>) {
+        let (tell, looks) = channel();
+        // The watch that is dropped looks no more.
+        let look = move || tell.send(()).unwrap_or_default();
+        let watch = FileWatch::begin([folder.to_owned()], |name| name == "ours", look).unwrap();
+        looks.recv_timeout(PATIENCE).unwrap();
+        (watch, looks)
+    }
+
+    #[test]
+    fn each_way_of_replacing_a_file_is_one_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("ours");
+        let ways: [&dyn Fn(&Path); 6] = [
+            &|ours| fs::write(ours, "created").unwrap(),
+            &|ours| fs::write(ours, "in place").unwrap(),
+            &|ours| {
+                fs::write(ours.with_extension("new"), "renamed").unwrap();
+                fs::rename(ours.with_extension("new"), ours).unwrap();
+            },
+            &|ours| fs::remove_file(ours).unwrap(),
+            &|ours| symlink("elsewhere", ours).unwrap(),
+            // As a mounted ConfigMap is replaced: what our link leads through is another.
+            &|ours| {
+                symlink("later", ours.with_file_name("..data_tmp")).unwrap();
+                fs::rename(ours.with_file_name("..data_tmp"), ours.with_file_name("..data")).unwrap();
+            },
+        ];
+        let (_watch, looks) = watch(folder.path());
+        for way in ways {
+            way(&ours);
+            looks.recv_timeout(PATIENCE).unwrap();
+        }
+        assert_eq!(looks.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn others_that_are_written_wake_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.log");
+        fs::write(&log, "").unwrap();
+        let (_watch, looks) = watch(folder.path());
+        let mut appended = OpenOptions::new().append(true).open(&log).unwrap();
+        for _ in 0..1000 {
+            appended.write_all(b"line\n").unwrap();
+        }
+        drop(appended);
+        // What comes behind all of that is the only change.
+        fs::write(folder.path().join("ours"), "").unwrap();
+        looks.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(looks.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_watch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (watch, looks) = watch(folder.path());
+        drop(watch);
+        // The end that tells is dropped with the thread.
+        assert!(
+            looks
+                .recv_timeout(PATIENCE)
+                .is_err_and(|ended| ended == std::sync::mpsc::RecvTimeoutError::Disconnected)
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = FileWatch::begin(["/no/such/folder".into()], |_| true, || {}).err().unwrap();
+        assert!(error.contains("/no/such/folder"), "{error}");
+    }
+}
