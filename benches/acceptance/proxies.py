@@ -1,6 +1,7 @@
 """Proxies, the load on them, and clients that ask one after the other."""
 
 import json
+import re
 import socket
 import subprocess
 import time
@@ -18,26 +19,29 @@ class Proxy:
     name: str
     process: Process
     port: int
+    https_port: int | None
 
     @classmethod
     def start(cls, name: str, binary: Path, redis: dict, directory: Path, **server) -> "Proxy":
-        """Starts it with these settings of `redis` and, beside its own, of `server`."""
+        """Starts it with these settings of `redis`, and of `server` beside or in the place of its own."""
         config = directory / f"{name}.json"
-        server |= {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None}
+        server = {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None} | server
         config.write_text(json.dumps({"server": server, "redis": redis}), encoding="utf-8")
         process = Process(name, [str(binary), "run", "-c", str(config)], None, directory)
-        port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        process.wait_for_line(rf"serving on {CORES} cores")
+        port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)\n")[1])
+        said = process.wait_for_line(rf"serving on {server['workers']} core").string
+        https = re.search(r"listening on 127\.0\.0\.1:(\d+) for HTTPS", said)
         process.wait_for_port(port)
-        return cls(name, process, port)
+        return cls(name, process, port, int(https[1]) if https else None)
 
 
 class Load:
-    """wrk on a proxy, from now on for so many seconds."""
+    """wrk on a proxy, over HTTPS where it has that, from now on for so many seconds."""
 
     def __init__(self, proxy: Proxy, host: str, connections: int, seconds: int):
+        url = f"https://127.0.0.1:{proxy.https_port}/" if proxy.https_port else f"http://127.0.0.1:{proxy.port}/"
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", "summary.lua",
-                "-H", f"Host: {host}", f"http://127.0.0.1:{proxy.port}/"]
+                "-H", f"Host: {host}", url]
         self.proxy = proxy
         self._wrk = subprocess.Popen(argv, cwd=LUA, stdout=subprocess.PIPE, text=True)
 
