@@ -26,9 +26,9 @@ def trusting(*protocols: str) -> ssl.SSLContext:
     return context
 
 
-def connect(proxy: Proxy, host: str, context: ssl.SSLContext) -> ssl.SSLSocket:
+def connect(port: int, host: str, context: ssl.SSLContext) -> ssl.SSLSocket:
     """A connection for this host, hands shaken."""
-    plain = socket.create_connection(("127.0.0.1", proxy.https_port), timeout=TIMEOUT_SECONDS)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(plain, server_hostname=host)
 
@@ -37,7 +37,7 @@ class SecureClient(Client):
     """A keep-alive connection over TLS."""
 
     def __init__(self, proxy: Proxy, host: str, context: ssl.SSLContext):
-        self._socket = connect(proxy, host, context)
+        self._socket = connect(proxy.https_port, host, context)
         self._answers = self._socket.makefile("rb")
 
     @property
