@@ -14,6 +14,13 @@ class Pair:
     certificate: str
     key: str
 
+    def write(self, stem: Path) -> dict:
+        """Puts it into files of that name; the settings that name them."""
+        files = {"cert": (f"{stem}.crt", self.certificate), "key": (f"{stem}.key", self.key)}
+        for file, text in files.values():
+            Path(file).write_text(text, encoding="ascii")
+        return {setting: file for setting, (file, _) in files.items()}
+
 
 class Authority:
     """Signs certificates on P-256, each with a key of its own. Its own certificate is in `file`."""
