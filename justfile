@@ -38,9 +38,9 @@ soak MINUTES="20" *ARGS:
     cargo build --profile quick --locked --package cjs-proxy
     benches/soak.py {{ MINUTES }} {{ ARGS }}
 
-# Runs one check of benches/acceptance: dead_backends, unknown_hosts, sentinel.
+# Runs one check of benches/acceptance: dead_backends, unknown_hosts, sentinel, certificates, http2_attacks, stored_certificates.
 acceptance NAME *ARGS: release
-    .ci/packages wrk redis-server
+    .ci/packages wrk redis-server openssl
     benches/acceptance/{{ NAME }}.py {{ ARGS }}
 
 # Runs one fuzz target for a bounded time; installs cargo-fuzz when it is missing.
