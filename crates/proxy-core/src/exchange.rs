@@ -4,8 +4,11 @@
 mod own_answers;
 mod record;
 
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use redis_router::{Backend, Cached, EXACT, Options, Route};
@@ -255,7 +258,7 @@ impl Exchange<'_> {
     ) -> Result<Ending, Failure> {
         let mut fresh = false;
         let failure = loop {
-            let leased = match self.core.connector.connection(backend, fresh).await {
+            let leased = match self.connection_to(backend, fresh).await {
                 Ok(leased) => leased,
                 Err(failure) => break failure,
             };
@@ -276,6 +279,19 @@ impl Exchange<'_> {
             self.mark_dead(route, backend, &failure);
         }
         Err(failure)
+    }
+
+    /// A connection to the backend, unless the client leaves first: who waits for a place without a client takes it from
+    /// those that have one.
+    async fn connection_to(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
+        let mut connecting = pin!(self.core.connector.connection(backend, fresh));
+        poll_fn(|context| {
+            if self.connection.client_is_gone() {
+                return Poll::Ready(Err(Failure::ClientGone));
+            }
+            connecting.as_mut().poll(context)
+        })
+        .await
     }
 
     /// A frontend's only backend is never marked: there would be nobody left to ask.
@@ -352,7 +368,7 @@ impl Exchange<'_> {
         let Upstream { messages, write, .. } = upstream;
         let upload =
             conversation::upload((core, rules), request, held, (&deadline, &progress), (body, write));
-        let mut upload = std::pin::pin!(upload);
+        let mut upload = pin!(upload);
         let mut upload = Beside::new(upload.as_mut());
         let head_wait =
             conversation::final_head(rules, request, (messages, out), (&client_deadline, &progress), head);

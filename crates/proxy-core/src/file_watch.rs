@@ -78,14 +78,13 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 fn changes(inotify: &Inotify, ended: &UnixStream, concerns: &impl Fn(&OsStr) -> bool) -> bool {
     let mut since: Option<Instant> = None;
     loop {
-        let patience = match since {
-            None => PollTimeout::NONE,
-            Some(since) if clock::now() - since >= QUIET_WAIT => return true,
-            Some(_) => PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::ZERO),
-        };
+        let waited = since.map(|since| clock::now() - since);
+        if waited.is_some_and(|waited| waited >= 2 * QUIET_WAIT) {
+            return true;
+        }
         let mut waits =
             [PollFd::new(inotify.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut waits, patience) {
+        match poll(&mut waits, patience(waited)) {
             Ok(0) => return true,
             Ok(_) if waits[1].any() == Some(true) => return false,
             Ok(_) => {
@@ -99,6 +98,15 @@ fn changes(inotify: &Inotify, ended: &UnixStream, concerns: &impl Fn(&OsStr) -> 
             Err(_) => return false,
         }
     }
+}
+
+/// How long the next change is waited for, where the first was `waited` ago. Where changes never cease the wait ends
+/// between two of them: just after one, a key may be there whose certificate is still to come.
+fn patience(waited: Option<Duration>) -> PollTimeout {
+    let Some(waited) = waited else { return PollTimeout::NONE };
+    let left = QUIET.min(QUIET_WAIT.saturating_sub(waited));
+    // Both fit.
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
 }
 
 fn is_change(event: &InotifyEvent, concerns: &impl Fn(&OsStr) -> bool) -> bool {

@@ -13,33 +13,36 @@ use crate::clock;
 
 /// Those of one core.
 #[derive(Default)]
-pub(crate) struct Stored(RefCell<HashMap<Box<str>, Parsed, foldhash::fast::RandomState>>);
+pub(crate) struct Stored(RefCell<Parsed>);
 
+#[derive(Default)]
 struct Parsed {
-    pem: Rc<Pem>,
-    /// What it is served among: other terms make another offer.
-    served: Arc<Served>,
-    /// `None`: it is of no use.
-    offer: Option<Arc<Offer>>,
+    /// What they are served among: other terms make other offers, and would be kept for each that nobody asks for again.
+    served: Option<Arc<Served>>,
+    certificates: HashMap<Box<str>, Stood, foldhash::fast::RandomState>,
 }
+
+/// What stood in the store, and what it gives a client; `None`: it is of no use.
+type Stood = (Rc<Pem>, Option<Arc<Offer>>);
 
 impl Stored {
     /// What `pem` gives a client; `None`: it is of no use, which has been said.
     pub(crate) fn offer(&self, pem: &Rc<Pem>, served: &Arc<Served>) -> Option<Arc<Offer>> {
-        let mut all = self.0.borrow_mut();
-        if let Some(known) = all.get(&pem.source)
-            && Rc::ptr_eq(&known.pem, pem)
-            && Arc::ptr_eq(&known.served, served)
-        {
-            return known.offer.clone();
+        let mut parsed = self.0.borrow_mut();
+        if !parsed.served.as_ref().is_some_and(|known| Arc::ptr_eq(known, served)) {
+            *parsed = Parsed { served: Some(Arc::clone(served)), ..Parsed::default() };
         }
-        if all.len() >= CERTIFICATES_MAX {
+        if let Some((known, offer)) = parsed.certificates.get(&pem.source)
+            && Rc::ptr_eq(known, pem)
+        {
+            return offer.clone();
+        }
+        if parsed.certificates.len() >= CERTIFICATES_MAX {
             // The store's own rows are as many: those that are asked for come back.
-            all.clear();
+            parsed.certificates.clear();
         }
         let offer = read(pem, served);
-        let parsed = Parsed { pem: Rc::clone(pem), served: Arc::clone(served), offer: offer.clone() };
-        all.insert(pem.source.clone(), parsed);
+        parsed.certificates.insert(pem.source.clone(), (Rc::clone(pem), offer.clone()));
         offer
     }
 

@@ -11,7 +11,7 @@ use crate::support::frames::{
 };
 use crate::support::scene::{SITE, Scene};
 use crate::support::streams;
-use crate::support::wait;
+use crate::support::wait::{self, Gate};
 
 const MEGABYTE: usize = 1024;
 
@@ -112,6 +112,33 @@ fn requests_that_are_taken_back_again_and_again_end_the_connection() {
         }
     };
     assert_eq!(goaway.code(), ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn requests_that_were_taken_back_keep_nobody_from_a_backend() {
+    let gate = Gate::default();
+    let backend = Backend::gated(&gate);
+    let scene = scene(json!({ "server": { "workers": 1, "maxSockets": 1 } }), &[&backend.url()]);
+    let mut first = Frames::to(scene.proxy.address(), &[]);
+    first.head(1, END_STREAM, &asking("GET", "/"));
+    backend.wait_for_requests(1);
+    // More than may wait for the one place.
+    for _ in 0..3 {
+        let mut client = Frames::to(scene.proxy.address(), &[]);
+        for stream in (1..).step_by(2).take(400) {
+            client.head(stream, END_STREAM, &asking("GET", "/"));
+            client.send(PING, 0, 0, b"here yet");
+            client.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+            client.next_of(PING).unwrap();
+        }
+    }
+    let mut last = Frames::to(scene.proxy.address(), &[]);
+    last.head(1, END_STREAM, &asking("GET", "/")).send(PING, 0, 0, b"here yet");
+    last.next_of(PING).unwrap();
+    gate.open();
+    for client in [&mut first, &mut last] {
+        assert_eq!(client.fate_of(1).unwrap().status(), Some(200));
+    }
 }
 
 #[test]
