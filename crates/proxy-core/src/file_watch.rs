@@ -16,8 +16,10 @@ use crate::clock;
 
 /// Quiet that is waited for after a change: what belongs together is seldom replaced at once.
 const QUIET: Duration = Duration::from_millis(300);
-/// How long it is waited for at most.
+/// How long it is waited for. Where changes go on, less quiet has to do, and after twice the time none.
 const QUIET_WAIT: Duration = Duration::from_secs(1);
+/// Time enough for a key and its certificate to be renamed one after the other.
+const SHORT_QUIET: Duration = Duration::from_millis(20);
 
 /// What a file's new content shows by. Not each write: somebody who appends to a log beside it would wake us all the time.
 const WATCHED: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
@@ -100,13 +102,12 @@ fn changes(inotify: &Inotify, ended: &UnixStream, concerns: &impl Fn(&OsStr) -> 
     }
 }
 
-/// How long the next change is waited for, where the first was `waited` ago. Where changes never cease the wait ends
-/// between two of them: just after one, a key may be there whose certificate is still to come.
+/// How long the next change is waited for, where the first was `waited` ago.
 fn patience(waited: Option<Duration>) -> PollTimeout {
     let Some(waited) = waited else { return PollTimeout::NONE };
-    let left = QUIET.min(QUIET_WAIT.saturating_sub(waited));
+    let quiet = if waited < QUIET_WAIT { QUIET } else { SHORT_QUIET };
     // Both fit.
-    PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
+    PollTimeout::try_from(quiet).unwrap_or(PollTimeout::ZERO)
 }
 
 fn is_change(event: &InotifyEvent, concerns: &impl Fn(&OsStr) -> bool) -> bool {
@@ -181,6 +182,16 @@ mod tests {
         fs::write(folder.path().join("ours"), "").unwrap();
         looks.recv_timeout(PATIENCE).unwrap();
         assert_eq!(looks.try_iter().count(), 0);
+    }
+
+    #[test]
+    fn changes_without_end_are_looked_at_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_watch, looks) = watch(folder.path());
+        // There is never as much quiet as is waited for.
+        while looks.recv_timeout(QUIET / 4).is_err() {
+            fs::write(folder.path().join("ours"), "").unwrap();
+        }
     }
 
     #[test]
