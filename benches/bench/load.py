@@ -13,6 +13,9 @@ from . import generators, scenarios
 from .generators import Counted
 from .scenarios import Scenario
 
+# Of the clients alone: proxies have OpenSSL as they come.
+OPENSSL = Path(__file__).resolve().parent.parent / "peers/clients-openssl.cnf"
+
 
 class WrongAnswer(Exception):
     """A proxy answered something else than the backend."""
@@ -33,7 +36,7 @@ def run(scenario: Scenario, port: int, seconds: int, core: int, directory: Path)
     before = _children_seconds()
     said = subprocess.run(
         what.argv, cwd=what.directory, stdout=subprocess.PIPE, text=True, check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        env=os.environ | {"OPENSSL_CONF": str(OPENSSL)}, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     cost = _children_seconds() - before
     counted = what.counted(said.stdout)
