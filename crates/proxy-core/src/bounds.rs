@@ -135,7 +135,7 @@ pub(crate) const READINESS_EVENTS: usize = 256;
 pub(crate) const RING_ENTRIES: [u32; 3] = [4096, 1024, 256];
 /// Streams of one HTTP/2 connection at once. As many requests as a browser has in flight; RFC 9113 asks for 100 or more.
 pub(crate) const H2_STREAMS: u32 = 128;
-/// Tasks that a core keeps for streams to come, of six kilobytes each.
+/// Tasks that a core keeps for streams to come, of some seven kilobytes each.
 pub(crate) const WORKERS_KEPT: usize = 512;
 /// Bytes of a request body that one stream may send ahead of its backend: what a connection of 20 ms needs for 100 Mbit/s.
 pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -143,6 +143,11 @@ pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
 pub(crate) const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// First memory for the head of a request put into the form of HTTP/1.1; most fit.
 pub(crate) const H2_HEAD_BYTES: usize = 512;
+/// Memory of such a head that a worker keeps for the next; longer ones are freed.
+pub(crate) const H2_HEAD_BYTES_KEPT: usize = 2 * 1024;
+/// Payload vectors of at most so many bytes that a connection keeps for the next responses, and how many.
+pub(crate) const H2_PAYLOAD_BYTES_KEPT: usize = 4 * 1024;
+pub(crate) const H2_PAYLOADS_KEPT: usize = 32;
 /// Bytes of a received frame: the least that the protocol allows, as larger ones only delay other streams.
 pub(crate) const H2_FRAME_BYTES: u32 = 16 * 1024;
 /// Bytes of responses that wait for the socket of one HTTP/2 connection, over all its streams. Backends are read no

@@ -42,7 +42,7 @@ fn folders(files: &Files) -> BTreeSet<PathBuf> {
 
 /// Tells the names of files that may be of interest.
 fn named_in(files: &Files) -> impl Fn(&OsStr) -> bool + Send + use<> {
-    let names: BTreeSet<OsString> = files.paths().filter_map(Path::file_name).map(OsStr::to_owned).collect();
+    let names: BTreeSet<OsString> = files.paths().flat_map(file_watch::names_of).collect();
     let has_folder = files.folder.is_some();
     move |name| names.contains(name) || has_folder && tls::is_of_pair(name)
 }

@@ -1,7 +1,7 @@
 //! Watches folders for files that change, on a thread of its own. Folders, because editors and deployments replace files
 //! by renaming.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ const WATCHED: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_MOVED_FROM)
     .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 /// Those of them that are about one file. The others may be about a link that leads to many.
 const OF_ONE_FILE: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE.union(AddWatchFlags::IN_ATTRIB);
@@ -66,6 +68,13 @@ impl FileWatch {
         Builder::new().name("file-watch".into()).spawn(follow).map_err(|error| error.to_string())?;
         Ok(Self { _alive: alive })
     }
+}
+
+/// The names by which a file may change: its own, and that of the file it leads to.
+pub(crate) fn names_of(path: &Path) -> Vec<OsString> {
+    let real = path.canonicalize().ok();
+    let paths = [Some(path), real.as_deref()].into_iter().flatten();
+    paths.filter_map(Path::file_name).map(OsStr::to_owned).collect()
 }
 
 /// The folder that a file stands in.
@@ -113,9 +122,8 @@ fn patience(waited: Option<Duration>) -> PollTimeout {
 fn is_change(event: &InotifyEvent, concerns: &impl Fn(&OsStr) -> bool) -> bool {
     match &event.name {
         Some(name) if event.mask.intersects(OF_ONE_FILE) => concerns(name),
-        Some(_) => true,
-        // More has happened than there was room for. What else has no name is about the folder.
-        None => event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW),
+        // Without a name it is about the folder itself, or more has happened than there was room for.
+        _ => true,
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn watch(
     mut known: Arc<Table>,
     changed: impl Fn(Arc<Table>) + Send + 'static,
 ) -> Result<FileWatch, StartError> {
-    let (file, name) = (path.to_owned(), path.file_name().map(ToOwned::to_owned));
+    let (file, names) = (path.to_owned(), file_watch::names_of(path));
     let look = move || match read(&file) {
         Ok(table) if table == known => {}
         Ok(table) => {
@@ -49,7 +49,7 @@ pub(crate) fn watch(
         }
         Err(error) => log::error!("{error}; the old routes stay"),
     };
-    let concerns = move |touched: &OsStr| Some(touched) == name.as_deref();
+    let concerns = move |touched: &OsStr| names.iter().any(|name| name == touched);
     FileWatch::begin([file_watch::folder_of(path)], concerns, look).map_err(|error| {
         StartError::RouteTable(format!("cannot watch the route table {}: {error}", path.display()))
     })

@@ -37,11 +37,11 @@ impl<Job: 'static> Workers<Job> {
         Self { idle: RefCell::new(Vec::new()) }
     }
 
-    /// Has a worker do `work` on the job. A panic costs this job alone.
-    pub(crate) fn give<Work: Future<Output = ()> + 'static>(
+    /// Has a worker do `work` on the job, with what it kept of the one before. A panic costs this job alone.
+    pub(crate) fn give<Kept: Default + 'static, Work: Future<Output = Kept> + 'static>(
         self: &Rc<Self>,
         job: Job,
-        work: impl Fn(Job) -> Work + 'static,
+        work: impl Fn(Job, Kept) -> Work + 'static,
     ) {
         let idle = self.idle.borrow_mut().pop();
         match idle {
@@ -90,22 +90,23 @@ impl<Job> Desk<Job> {
     }
 }
 
-async fn serve<Job: 'static, Work: Future<Output = ()>>(
+async fn serve<Job: 'static, Kept: Default, Work: Future<Output = Kept>>(
     workers: Rc<Workers<Job>>,
     job: Job,
-    work: impl Fn(Job) -> Work,
+    work: impl Fn(Job, Kept) -> Work,
 ) {
     let desk = Rc::new(Desk { state: Cell::new(State::Given(job)), waker: Cell::new(None) });
+    let mut kept = Kept::default();
     while let Some(job) = desk.next().await {
-        let is_fit = contain_panic(pin!(work(job))).await;
-        if !is_fit || !workers.keep(&desk) {
-            return;
+        match contain_panic(pin!(work(job, kept))).await {
+            Some(left) if workers.keep(&desk) => kept = left,
+            _ => return,
         }
     }
 }
 
-/// Runs the task to its end, or until it panics. Whether it did not.
-pub(crate) async fn contain_panic(mut task: Pin<&mut impl Future<Output = ()>>) -> bool {
+/// Runs the task to its end. `None`: it panicked.
+pub(crate) async fn contain_panic<T>(mut task: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let ended = poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
         polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
@@ -114,7 +115,7 @@ pub(crate) async fn contain_panic(mut task: Pin<&mut impl Future<Output = ()>>) 
     if ended.is_err() {
         log::error!("a connection was given up: serving it panicked (the message above says where)");
     }
-    ended.is_ok()
+    ended.ok()
 }
 
 #[cfg(test)]
@@ -123,13 +124,15 @@ mod tests {
 
     use super::*;
 
-    type Log = Rc<RefCell<Vec<u32>>>;
+    type Log = Rc<RefCell<Vec<(u32, u32)>>>;
 
     const PANICS: u32 = 1000;
 
-    async fn note((number, log): (u32, Log)) {
+    /// Notes the number behind how many this worker had before it.
+    async fn note((number, log): (u32, Log), before: u32) -> u32 {
         assert_ne!(number, PANICS, "a panic that the test wants");
-        log.borrow_mut().push(number);
+        log.borrow_mut().push((number, before));
+        before + 1
     }
 
     async fn until(condition: impl Fn() -> bool) {
@@ -155,7 +158,7 @@ mod tests {
                 workers.give((number, Rc::clone(&log)), note);
                 until(|| workers.idle.borrow().len() == 1).await;
             }
-            assert_eq!(*log.borrow(), [0, 1, 2]);
+            assert_eq!(*log.borrow(), [(0, 0), (1, 1), (2, 2)]);
             workers.dismiss();
             until(|| Rc::strong_count(&workers) == 1).await;
         });
@@ -169,7 +172,7 @@ mod tests {
                 workers.give((number, Rc::clone(&log)), note);
             }
             until(|| workers.idle.borrow().len() == 2).await;
-            assert_eq!(*log.borrow(), [1, 2]);
+            assert_eq!(*log.borrow(), [(1, 0), (2, 0)]);
             assert_eq!(Rc::strong_count(&workers), 3, "the worker that panicked has ended");
         });
     }

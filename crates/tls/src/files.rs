@@ -55,7 +55,7 @@ pub fn is_of_pair(name: &OsStr) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traces(Vec<(PathBuf, Option<Trace>)>);
 
-/// Number, change in seconds and nanoseconds, length.
+/// Number, change in seconds and nanoseconds (that of the permissions counts), length.
 type Trace = (u64, i64, i64, u64);
 
 /// What reading the files came to.
@@ -111,7 +111,7 @@ impl Files {
     pub fn traces(&self) -> Traces {
         let trace = |path: PathBuf| {
             let about =
-                |about: Metadata| (about.st_ino(), about.st_mtime(), about.st_mtime_nsec(), about.len());
+                |about: Metadata| (about.st_ino(), about.st_ctime(), about.st_ctime_nsec(), about.len());
             let found = path.metadata().ok().map(about);
             (path, found)
         };

@@ -177,6 +177,7 @@ impl Serving<'_> {
             self.idle.disarm();
             self.shared.rests.set(false);
         } else if !self.shared.rests.replace(true) {
+            self.shared.outflow.rest();
             self.idle.arm(self.shared.patience().idle);
         }
         is_idle && self.idle.poll_passed(context).is_ready() && self.end(Reason::NO_ERROR)

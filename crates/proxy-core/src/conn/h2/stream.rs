@@ -10,6 +10,7 @@ use ::http::Request;
 use ::http::request::Parts;
 
 use super::shared::{Life, Shared};
+use crate::bounds::{H2_HEAD_BYTES, H2_HEAD_BYTES_KEPT};
 use crate::context::Rules;
 use crate::downstream::h2::link::Link;
 use crate::downstream::h2::outflow::Payload;
@@ -47,14 +48,14 @@ pub(super) fn release() {
     WORKERS.with(|workers| workers.dismiss());
 }
 
-async fn answer(Stream { shared, request, respond, life }: Stream) {
+/// Answers the request. The head's memory serves the worker's next stream.
+async fn answer(Stream { shared, request, respond, life }: Stream, mut head: RequestHead) -> RequestHead {
     let started = clock::now();
     let core = &shared.core;
     let (rules, client) = shared.client();
     let registration = core.connections.register_stream(shared.fd);
     let link = Rc::new(Link::new(respond, Rc::clone(&shared.outflow)));
     let (parts, body) = request.into_parts();
-    let mut head = RequestHead::default();
     let read = parse(&mut head, &parts, !body.is_end_stream(), &rules);
     shared.outflow.count(head.bytes.len());
     drop(parts);
@@ -82,13 +83,19 @@ async fn answer(Stream { shared, request, respond, life }: Stream) {
     }
     shared.count_ended(is_gone);
     drop(life);
+    if head.bytes.capacity() > H2_HEAD_BYTES_KEPT {
+        head.bytes = Vec::new();
+    }
+    head
 }
 
 /// Has the parser of HTTP/1.1 decide on the request. What it refuses is there for the log.
 fn parse(head: &mut RequestHead, parts: &Parts, has_body: bool, rules: &Rules) -> Result<(), Failure> {
     let protocol = parts.extensions.get::<Protocol>();
     let asked = Asked { protocol: protocol.map(Protocol::as_str), has_body, key: fastrand::u128(..) };
-    let mut bytes = Vec::with_capacity(crate::bounds::H2_HEAD_BYTES);
+    let mut bytes = std::mem::take(&mut head.bytes);
+    bytes.clear();
+    bytes.reserve(H2_HEAD_BYTES);
     let written = h2_request::write_head(&mut bytes, parts, asked);
     let length = bytes.len();
     let parsed = head.parse(bytes, length, rules.limits);

@@ -35,6 +35,11 @@ impl Link {
         Self { sender: RefCell::new(Sender::Waiting(respond)), outflow }
     }
 
+    /// An empty vector for a small payload.
+    pub(crate) fn vector(&self) -> Vec<u8> {
+        self.outflow.vector()
+    }
+
     /// Whether the whole response was handed over, or given up.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(*self.sender.borrow(), Sender::Ended)

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Buf;
 
-use crate::bounds::H2_OUTFLOW_BYTES;
+use crate::bounds::{H2_OUTFLOW_BYTES, H2_PAYLOAD_BYTES_KEPT, H2_PAYLOADS_KEPT};
 use crate::buffer::{Buffer, BulkBuffers};
 
 /// Bytes that wait for the socket of one connection.
@@ -16,11 +16,37 @@ pub(crate) struct Outflow {
     carried: Cell<u64>,
     wakers: RefCell<Vec<Waker>>,
     bulk: Rc<BulkBuffers>,
+    /// Small ones that were sent.
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Outflow {
     pub(crate) fn new(bulk: Rc<BulkBuffers>) -> Self {
-        Self { waiting: Cell::new(0), carried: Cell::new(0), wakers: RefCell::default(), bulk }
+        let (waiting, carried) = (Cell::new(0), Cell::new(0));
+        Self { waiting, carried, wakers: RefCell::default(), bulk, spare: RefCell::default() }
+    }
+
+    /// An empty vector for a small payload.
+    pub(crate) fn vector(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a payload's memory back.
+    fn take_back(&self, buffer: Buffer) {
+        let mut spare = self.spare.borrow_mut();
+        let (mut bytes, start) = buffer.into_parts();
+        let is_small = (1..=H2_PAYLOAD_BYTES_KEPT).contains(&bytes.capacity());
+        if is_small && spare.len() < H2_PAYLOADS_KEPT {
+            bytes.clear();
+            spare.push(bytes);
+        } else {
+            self.bulk.put(Buffer::from_vec(bytes, start));
+        }
+    }
+
+    /// Frees what is kept for responses to come.
+    pub(crate) fn rest(&self) {
+        self.spare.take();
     }
 
     pub(crate) fn bulk(&self) -> &Rc<BulkBuffers> {
@@ -89,7 +115,7 @@ impl Buf for Payload {
 
 impl Drop for Payload {
     fn drop(&mut self) {
-        self.outflow.bulk.put(std::mem::take(&mut self.buffer));
+        self.outflow.take_back(std::mem::take(&mut self.buffer));
         self.outflow.leave(self.counted);
     }
 }

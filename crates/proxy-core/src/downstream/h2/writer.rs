@@ -66,6 +66,9 @@ impl H2Writer {
     }
 
     pub(crate) fn put_payload(&mut self, payload: &[u8]) {
+        if self.payload.capacity() == 0 && !payload.is_empty() {
+            self.payload = self.link.vector();
+        }
         self.payload.extend_from_slice(payload);
     }
 
