@@ -22,11 +22,12 @@ struct Parsed {
     certificates: HashMap<Box<str>, Stood, foldhash::fast::RandomState>,
 }
 
-/// What stood in the store, and what it gives a client; `None`: it is of no use.
+/// What stood in the store, and what a client gets; `None`: nothing of use.
 type Stood = (Rc<Pem>, Option<Arc<Offer>>);
 
 impl Stored {
-    /// What `pem` gives a client; `None`: it is of no use, which has been said.
+    /// What `pem` gives a client. Where it is of no use, which is said, that is what stood in its place before: whoever
+    /// writes the certificate and then its key breaks the pair for a moment. `None`: nothing did.
     pub(crate) fn offer(&self, pem: &Rc<Pem>, served: &Arc<Served>) -> Option<Arc<Offer>> {
         let mut parsed = self.0.borrow_mut();
         if !parsed.served.as_ref().is_some_and(|known| Arc::ptr_eq(known, served)) {
@@ -41,7 +42,8 @@ impl Stored {
             // The store's own rows are as many: those that are asked for come back.
             parsed.certificates.clear();
         }
-        let offer = read(pem, served);
+        let before = parsed.certificates.remove(&pem.source).and_then(|(_, offer)| offer);
+        let offer = read(pem, served, before);
         parsed.certificates.insert(pem.source.clone(), (Rc::clone(pem), offer.clone()));
         offer
     }
@@ -52,15 +54,16 @@ impl Stored {
     }
 }
 
-fn read(pem: &Pem, served: &Served) -> Option<Arc<Offer>> {
+fn read(pem: &Pem, served: &Served, before: Option<Arc<Offer>>) -> Option<Arc<Offer>> {
     let (chain, key) = (format!("{} certificate", pem.source), format!("{} key", pem.source));
     let chain = tls::Pem { origin: &chain, text: &pem.certificate };
     let parsed = Certificate::parse(&[chain], tls::Pem { origin: &key, text: &pem.key });
     let certificate = match parsed {
         Ok(certificate) => certificate,
         Err(error) => {
-            log::error!("certificate in Redis: {error}; it is not served");
-            return None;
+            let instead = if before.is_some() { "the one before it serves on" } else { "it is not served" };
+            log::error!("certificate in Redis: {error}; {instead}");
+            return before;
         }
     };
     for doubt in certificate.doubts(clock::unix_seconds()) {

@@ -77,6 +77,24 @@ fn a_broken_pair_is_told_of_and_the_others_go_on() {
 }
 
 #[test]
+fn the_one_before_serves_until_both_halves_are_there() {
+    let (certificates, backend) = (Certificates::new(), Backend::saying("fine"));
+    let mut config = certificates.config(json!({}));
+    config["server"]["workers"] = json!(1);
+    let scene = Scene::with(config, &[&backend.url()]);
+    let [before, after] = [(); 2].map(|()| certificates.authority.issue(&["a.example"]));
+    store(&scene.redis, "a.example", &before);
+    is_shown(&scene, &certificates, "a.example", &before);
+    scene.redis.set_field("tls:a.example", "certificate", after.pem()[0]);
+    wait::until("the broken pair is told of", || {
+        assert_eq!(shown(&scene, &certificates, "a.example").as_deref(), Some(before.certificate().as_ref()));
+        scene.proxy.count_in_log("the one before it serves on") > 0
+    });
+    scene.redis.set_field("tls:a.example", "key", after.pem()[1]);
+    is_shown(&scene, &certificates, "a.example", &after);
+}
+
+#[test]
 fn those_in_redis_alone_are_enough() {
     let (certificates, backend) = (Certificates::new(), Backend::saying("fine"));
     let config = json!({ "server": { "workers": 1, "https": { "port": 0, "redis": true } } });

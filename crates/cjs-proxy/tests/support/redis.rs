@@ -148,6 +148,12 @@ impl Redis {
         redis::pipe().atomic().del(key).hset_multiple(key, fields).exec(&mut connection).unwrap();
     }
 
+    /// Sets one field of a hash.
+    pub(crate) fn set_field(&self, key: &str, field: &str, value: &str) {
+        let mut connection = self.connection().unwrap();
+        redis::cmd("HSET").arg(key).arg(field).arg(value).exec(&mut connection).unwrap();
+    }
+
     /// Indexes in `dead:<frontend>`, in rising order.
     pub(crate) fn marks(&self, frontend: &str) -> Vec<usize> {
         let mut marks: Vec<usize> = self.query(&format!("SMEMBERS dead:{frontend}"));
