@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Mixed traffic for minutes while cores are replaced, routes change and the config is read anew: what the proxy holds
-must stay flat. Needs redis-server and a build with the test hooks (`cargo build --profile quick`).
+"""Mixed traffic for minutes, half of it over TLS, while cores are replaced, routes and certificates change and the config
+is read anew: what the proxy holds must stay flat. Needs redis-server, openssl and a build with the test hooks
+(`cargo build --profile quick`).
 
 Prints what clients saw and how resident memory, descriptors and threads went; draws them. The exit status is 1 where a
 request failed that must not.
@@ -21,7 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from acceptance.authority import Authority
 from acceptance.redis import Redis, routing
+from acceptance.secure import VERSIONS, believing
 from bench.process import Process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,9 +82,11 @@ async def read_head(reader) -> tuple[str, dict[str, str]] | None:
 class Clients:
     """Each kind asks over and over, with short pauses: the machine is to stay calm."""
 
-    def __init__(self, port: int):
-        self.port, self.done, self.failed = port, Counter(), Counter()
+    def __init__(self, ports: tuple[int, int], authority: Path):
+        self.port, self.https_port = ports
+        self.done, self.failed = Counter(), Counter()
         self.stop = False
+        self._trust = [believing(authority, version) for version in VERSIONS]
 
     async def run(self, kind: str) -> None:
         while not self.stop:
@@ -92,8 +97,11 @@ class Clients:
                 self.failed[f"{kind}: {type(error).__name__}: {error}"] += 1
             await asyncio.sleep(random.uniform(0, 0.04))
 
-    async def _open(self):
-        return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+    async def _open(self, tls: bool | None = None):
+        if not (random.random() < 0.5 if tls is None else tls):
+            return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        return await asyncio.open_connection(
+            "127.0.0.1", self.https_port, limit=1 << 20, ssl=random.choice(self._trust), server_hostname=SITE)
 
     async def _ask(self, reader, writer, method: str, path: str, body: bytes = b"") -> bool:
         writer.write(f"{method} {path} HTTP/1.1\r\nHost: {SITE}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -155,7 +163,7 @@ class Clients:
         writer.transport.abort()
 
     async def hook(self, what: str) -> None:
-        reader, writer = await self._open()
+        reader, writer = await self._open(tls=False)
         writer.write(f"GET {what} HTTP/1.1\r\nHost: __hook__\r\nConnection: close\r\n\r\n".encode())
         await reader.read()
         writer.close()
@@ -167,8 +175,9 @@ def sample(pid: int) -> dict[str, int]:
     return held | {"descriptors": len(os.listdir(f"/proc/{pid}/fd"))}
 
 
-async def disturb(pid: int, clients: Clients, redis: Redis, urls: list[str], events: Counter) -> None:
-    """Replaces a core every 3 s, changes a route five times a second, reads the config anew every 20 s."""
+async def disturb(pid: int, clients: Clients, redis: Redis, urls: list[str], site: "Site", events: Counter) -> None:
+    """Replaces a core every 3 s, changes a route five times a second, reads the config anew every 20 s, replaces the
+    certificate every 5 s."""
     turn = 0
     while not clients.stop:
         turn += 1
@@ -178,19 +187,43 @@ async def disturb(pid: int, clients: Clients, redis: Redis, urls: list[str], eve
         if turn % 15 == 0:
             await clients.hook("/replace")
             events["replacements"] += 1
+        if turn % 25 == 0:
+            site.replace_certificate(turn)
+            events["certificates"] += 1
         if turn % 100 == 0:
             os.kill(pid, signal.SIGHUP)
             events["reloads"] += 1
         await asyncio.sleep(0.2)
 
 
-async def soak(process: Process, port: int, redis: Redis, minutes: float) -> tuple[list, Clients, Counter]:
+class Site:
+    """The certificate of the site, in files that are replaced by renaming, or in Redis, where it goes first."""
+
+    def __init__(self, folder: Path, redis: Redis):
+        self.authority, self._folder, self._redis = Authority(folder), folder, redis
+        self._pairs = [self.authority.issue(SITE, serial) for serial in range(1, 4)]
+        self.settings = self._pairs[0].write(folder / "site")
+
+    def replace_certificate(self, turn: int) -> None:
+        pair = self._pairs[turn % len(self._pairs)]
+        if turn % 2:
+            self._redis.ask(("HSET", f"tls:{SITE}", "certificate", pair.certificate, "key", pair.key))
+            return
+        self._redis.ask(("DEL", f"tls:{SITE}"))
+        new = pair.write(self._folder / "new")
+        for setting, file in self.settings.items():
+            os.replace(new[setting], file)
+
+
+async def soak(
+    process: Process, ports: tuple[int, int], site: Site, redis: Redis, minutes: float
+) -> tuple[list, Clients, Counter]:
     urls = [await Backend().start(), await Backend().start()]
     redis.route(SITE, urls)
-    clients, events, samples = Clients(port), Counter(), []
+    clients, events, samples = Clients(ports, site.authority.file), Counter(), []
     kinds = ["small"] * 6 + ["single"] * 4 + ["download", "upload", "tunnel", "tunnel", "vanish", "vanish"]
     tasks = [asyncio.create_task(clients.run(kind)) for kind in kinds]
-    tasks.append(asyncio.create_task(disturb(process.pid, clients, redis, urls, events)))
+    tasks.append(asyncio.create_task(disturb(process.pid, clients, redis, urls, site, events)))
     began = time.monotonic()
     while (elapsed := time.monotonic() - began) < minutes * 60:
         samples.append({"minute": elapsed / 60} | sample(process.pid))
@@ -238,15 +271,16 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["CJS_PROXY_HOOKS"] = "1"
     with tempfile.TemporaryDirectory() as folder, Redis(Path(folder)) as redis:
-        config = Path(folder) / "soak.json"
+        config, site = Path(folder) / "soak.json", Site(Path(folder), redis)
         server = {"port": 0, "bind": "127.0.0.1", "workers": 2, "accessLog": str(Path(folder) / "access.log"),
-                  "gracefulWait": 4}
+                  "gracefulWait": 4, "https": {"port": 0, **site.settings}}
         config.write_text(json.dumps({"server": server, "redis": {"port": redis.port}}), encoding="utf-8")
         process = Process("cjs-proxy", [str(options.binary), "run", "-c", str(config)], None, Path(folder))
         try:
-            port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)")[1])
+            ports = tuple(
+                int(process.wait_for_line(rf"listening on 127\.0\.0\.1:(\d+){what}\n")[1]) for what in ("", " for HTTPS"))
             process.wait_for_line(r"serving on")
-            samples, clients, events = asyncio.run(soak(process, port, redis, options.minutes))
+            samples, clients, events = asyncio.run(soak(process, ports, site, redis, options.minutes))
         finally:
             process.stop()
     tell(samples, clients, events)
