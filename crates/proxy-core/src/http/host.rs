@@ -21,10 +21,11 @@ pub(crate) fn normalize(value: &[u8], out: &mut String) -> Result<(), Fault> {
     let (name, port) = value.split_at(name_end);
     let name = name.strip_suffix(b".").unwrap_or(name);
     let is_literal = value[0] == b'[';
-    if name.is_empty() || !(is_literal || name.iter().all(|&byte| is_name_byte(byte))) {
+    if name.is_empty() || !(is_literal || name.iter().all(|&byte| NAME_BYTES[usize::from(byte)])) {
         return Err(Fault::Host);
     }
-    out.extend(name.iter().map(|byte| byte.to_ascii_lowercase() as char));
+    out.push_str(std::str::from_utf8(name).map_err(|_| Fault::Host)?);
+    out.make_ascii_lowercase();
     push_port(port, out)
 }
 
@@ -59,10 +60,22 @@ fn push_port(port: &[u8], out: &mut String) -> Result<(), Fault> {
     }
 }
 
-/// Bytes of a registered name (RFC 3986 section 3.2.2), but for `*`.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=%".contains(&byte)
-}
+/// Which bytes a registered name may have (RFC 3986 section 3.2.2), but for `*`.
+const NAME_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < allowed.len() {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()+,;=%";
+    let mut place = 0;
+    while place < others.len() {
+        allowed[others[place] as usize] = true;
+        place += 1;
+    }
+    allowed
+};
 
 #[cfg(test)]
 mod tests {
