@@ -52,12 +52,7 @@ impl FileWatch {
         concerns: impl Fn(&OsStr) -> bool + Send + 'static,
         mut look: impl FnMut() + Send + 'static,
     ) -> Result<Self, String> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
-        let inotify = inotify.map_err(|error| error.to_string())?;
-        for folder in folders {
-            let added = inotify.add_watch(&folder, WATCHED);
-            added.map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
+        let inotify = watching(folders)?;
         let (alive, ended) = UnixStream::pair().map_err(|error| error.to_string())?;
         let follow = move || {
             look();
@@ -68,6 +63,17 @@ impl FileWatch {
         Builder::new().name("file-watch".into()).spawn(follow).map_err(|error| error.to_string())?;
         Ok(Self { _alive: alive })
     }
+}
+
+/// What hears of the folders; reading from it does not wait.
+fn watching(folders: impl IntoIterator<Item = PathBuf>) -> Result<Inotify, String> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
+    let inotify = inotify.map_err(|error| error.to_string())?;
+    for folder in folders {
+        let added = inotify.add_watch(&folder, WATCHED);
+        added.map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(inotify)
 }
 
 /// The names by which a file may change: its own, and that of the file it leads to.
@@ -131,7 +137,7 @@ fn is_change(event: &InotifyEvent, concerns: &impl Fn(&OsStr) -> bool) -> bool {
 mod tests {
     use std::fs::{self, OpenOptions};
     use std::io::Write;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
@@ -149,30 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_replacing_a_file_is_one_change() {
-        let folder = tempfile::tempdir().unwrap();
-        let ours = folder.path().join("ours");
+    fn each_way_of_replacing_a_file_is_noticed() {
         let ways: [&dyn Fn(&Path); 6] = [
-            &|ours| fs::write(ours, "created").unwrap(),
             &|ours| fs::write(ours, "in place").unwrap(),
             &|ours| {
                 fs::write(ours.with_extension("new"), "renamed").unwrap();
                 fs::rename(ours.with_extension("new"), ours).unwrap();
             },
             &|ours| fs::remove_file(ours).unwrap(),
-            &|ours| symlink("elsewhere", ours).unwrap(),
+            &|ours| symlink("elsewhere", ours.with_file_name("link")).unwrap(),
             // As a mounted ConfigMap is replaced: what our link leads through is another.
             &|ours| {
                 symlink("later", ours.with_file_name("..data_tmp")).unwrap();
                 fs::rename(ours.with_file_name("..data_tmp"), ours.with_file_name("..data")).unwrap();
             },
+            &|ours| fs::set_permissions(ours, PermissionsExt::from_mode(0o600)).unwrap(),
         ];
-        let (_watch, looks) = watch(folder.path());
         for way in ways {
+            let folder = tempfile::tempdir().unwrap();
+            let ours = folder.path().join("ours");
+            fs::write(&ours, "before").unwrap();
+            let (_watch, looks) = watch(folder.path());
             way(&ours);
             looks.recv_timeout(PATIENCE).unwrap();
         }
-        assert_eq!(looks.try_iter().count(), 0);
     }
 
     #[test]
@@ -180,24 +186,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
         fs::write(&log, "").unwrap();
-        let (_watch, looks) = watch(folder.path());
+        let inotify = watching([folder.path().to_owned()]).unwrap();
         let mut appended = OpenOptions::new().append(true).open(&log).unwrap();
         for _ in 0..1000 {
             appended.write_all(b"line\n").unwrap();
         }
+        assert_eq!(inotify.read_events().unwrap_err(), Errno::EAGAIN, "nothing to wake for");
         drop(appended);
-        // What comes behind all of that is the only change.
+        let is_ours = |name: &OsStr| name == "ours";
+        let closed = inotify.read_events().unwrap();
+        assert!(!closed.is_empty() && !closed.iter().any(|event| is_change(event, &is_ours)), "{closed:?}");
         fs::write(folder.path().join("ours"), "").unwrap();
-        looks.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(looks.try_iter().count(), 0);
+        assert!(inotify.read_events().unwrap().iter().any(|event| is_change(event, &is_ours)));
     }
 
     #[test]
     fn changes_without_end_are_looked_at_too() {
         let folder = tempfile::tempdir().unwrap();
         let (_watch, looks) = watch(folder.path());
+        let began = clock::now();
         // There is never as much quiet as is waited for.
         while looks.recv_timeout(QUIET / 4).is_err() {
+            assert!(clock::now() - began < PATIENCE, "nobody looks");
             fs::write(folder.path().join("ours"), "").unwrap();
         }
     }
