@@ -6,7 +6,6 @@ three are replaced at every tick, by rename or HSET, each time with a key of the
 Needs openssl, redis-server and wrk. Prints plain figures; the exit status is 1 where a target is missed.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.authority import Authority, Pair
 from acceptance.backends import Backend
 from acceptance.proxies import CORES, Load, Proxy
@@ -28,7 +28,6 @@ from acceptance.redis import Redis
 from acceptance.secure import VERSIONS, SecureClient, believing
 from bench import machine
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT, IN_FOLDER, IN_REDIS = HOSTS = ("default.example", "folder.example", "redis.example")
 PER_SECOND = 10
 SIGHUP_EVERY = 5 * PER_SECOND
@@ -202,8 +201,7 @@ def judge_last(proxy: Proxy, authority: Authority, host: str, last: int) -> bool
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     parser.add_argument("--seconds", type=int, default=20, help="seconds of replacements (20)")
     chosen = parser.parse_args()
     if absent := machine.missing(["openssl", "redis-server", "wrk"]):

@@ -5,7 +5,6 @@ Needs redis-server and wrk. Prints plain figures; the exit status is 1 where a r
 backend was asked more often than once per core and TTL. Times are told, not judged.
 """
 
-import argparse
 import contextlib
 import statistics
 import sys
@@ -17,12 +16,12 @@ from pathlib import Path
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.backends import Backend, Grave
 from acceptance.proxies import CORES, Client, Load, Proxy, ask_once, last_answered
 from acceptance.redis import Redis, routing
 from bench import machine
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SITE = "site.example"
 MOVED = "moved.example"
 TTL = 2
@@ -207,8 +206,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="seconds of load after a backend is killed (10)")
     parser.add_argument("--rounds", type=int, default=20, help="deaths that only one proxy sees (20)")
     parser.add_argument("--outage", type=int, default=60, help="seconds without Redis (60)")

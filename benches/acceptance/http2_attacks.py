@@ -6,7 +6,6 @@ proxy ends them, at least until another client is through with its thousand requ
 Prints plain figures; the exit status is 1 where a target is missed.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.authority import Authority
 from acceptance.backends import Backend
 from acceptance.frames import (
@@ -29,7 +29,6 @@ from acceptance.proxies import Proxy
 from acceptance.redis import Redis
 from bench import machine, measure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SITE = "site.example"
 ATTACKERS = 4
 RESETS_PER_BURST = 50
@@ -201,19 +200,14 @@ def withstand(proxy: Proxy, flood: Flood, count: int) -> bool:
     print(f"  ended by GOAWAY: {', '.join(f'{end}: {often}' for end, often in sent.ends.most_common())}")
     print(f"  another client meanwhile: {answered} of {REQUESTS} requests answered, wanted all; "
           f"the slowest took {slowest * 1000:.0f} ms")
-    print(f"  resident: {mb(before)} before, {mb(peak)} at most, {mb(after)} after; "
-          f"growth {mb(peak - before)}, wanted less than {mb(GROWTH_MAX_BYTES)}")
+    print(f"  resident: {measure.mb(before)} before, {measure.mb(peak)} at most, {measure.mb(after)} after; "
+          f"growth {measure.mb(peak - before)}, wanted less than {measure.mb(GROWTH_MAX_BYTES)}")
     return (sent.frames >= count and answered == REQUESTS and peak - before < GROWTH_MAX_BYTES
             and proxy.process.alive)
 
 
-def mb(size: int) -> str:
-    return f"{size / 2**20:.1f} MB"
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     parser.add_argument("--resets", type=int, default=100_000, help="rapid resets (100000)")
     parser.add_argument("--continuations", type=int, default=10_000, help="CONTINUATION frames of each kind (10000)")
     chosen = parser.parse_args()

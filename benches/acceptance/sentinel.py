@@ -6,7 +6,6 @@ redis-server and wrk. Prints plain figures; the exit status is 1 where a request
 proxy did not find the new master. Times are told, not judged.
 """
 
-import argparse
 import contextlib
 import sys
 import tempfile
@@ -18,13 +17,13 @@ from typing import Callable
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.backends import Backend
 from acceptance.proxies import CORES, Load, Proxy, ask_once
 from acceptance.redis import Redis
 from acceptance.sentinels import Sentinels
 from bench import machine
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SITE = "site.example"
 MOVED = "moved.example"
 # Of these each is asked for once: hosts that are routed, but that no proxy knows yet.
@@ -167,8 +166,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     chosen = parser.parse_args()
     if absent := machine.missing(["wrk", "redis-server"]):
         sys.exit(f"not installed: {', '.join(absent)}")

@@ -6,7 +6,6 @@ one host after the other and compare what they are shown with what Redis holds. 
 plain figures; the exit status is 1 where a target is missed.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import re
@@ -20,13 +19,13 @@ from pathlib import Path
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.authority import Authority, Pair
 from acceptance.proxies import Proxy
 from acceptance.redis import Redis
 from acceptance.secure import connect, trusting
 from bench import machine, measure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CLIENTS = 2
 # As long as the host's name in the template, whose place it takes.
 HOST = "h%05d.example"
@@ -134,8 +133,7 @@ def fill(redis: Redis, template: Template, hosts: list[str]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="certificates in Redis (10000)")
     chosen = parser.parse_args()
     if absent := machine.missing(["openssl", "redis-server"]):

@@ -5,7 +5,6 @@ One proxy of two cores on one Redis. A client asks for a million hosts that have
 for known hosts all the time. Needs redis-server. Prints plain figures; the exit status is 1 where a target is missed.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import sys
@@ -18,13 +17,13 @@ from pathlib import Path
 # Its own package, and that of the benchmarks.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from acceptance import options
 from acceptance.backends import Backend
 from acceptance.proxies import Proxy
 from acceptance.redis import Redis
 from bench import machine, measure, store
 from bench.asking import Asker
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 KNOWN = [f"known{number}.example" for number in range(1_000)]
 # Each stays with the core that took it: with so many, every core has some.
 KNOWN_CONNECTIONS = 16
@@ -110,7 +109,8 @@ def flood(proxy: Proxy, redis: Redis, count: int) -> bool:
     print(f"{count} unknown hosts, each asked for once, in {seconds:.1f} s ({count / seconds:.0f} a second)")
     print(f"  answered: {told(answers)}, wanted 400: {count}")
     print(f"  known hosts meanwhile: {told(known)}, wanted 200 alone")
-    print(f"  resident: {mb(before)} before, {mb(full)} once the caches were full, {mb(most)} at most, {mb(after)} after")
+    print(f"  resident: {measure.mb(before)} before, {measure.mb(full)} once the caches were full, "
+          f"{measure.mb(most)} at most, {measure.mb(after)} after")
     print(f"  growth since the caches were full: {most / full:.2f}, wanted at most {GROWTH_MAX}")
     print(f"  known hosts once more, over {KNOWN_CONNECTIONS} connections: {told(known_after)}, "
           f"read from Redis: {reads} of {len(KNOWN)}, wanted at most {READS_MAX}")
@@ -131,13 +131,8 @@ def told(statuses: Counter) -> str:
     return ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
 
 
-def mb(size: int) -> str:
-    return f"{size / 2**20:.1f} MB"
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/cjs-proxy", help="the cjs-proxy to run")
+    parser = options.parser(__doc__)
     parser.add_argument("--count", type=int, default=1_000_000, help="unknown hosts (1000000)")
     chosen = parser.parse_args()
     if absent := machine.missing(["redis-server"]):

@@ -60,3 +60,8 @@ def _stat(pid: int) -> list[str] | None:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def mb(size: int) -> str:
+    """Bytes in words."""
+    return f"{size / 2**20:.1f} MB"

@@ -1,11 +1,13 @@
 //! What all exchanges of one core share. Nothing of it is shared with another core.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use nix::sys::socket::{Shutdown, shutdown};
 use redis_router::Router;
@@ -241,6 +243,19 @@ impl Registration<'_> {
         let entry = &mut self.connections.0.borrow_mut()[self.key];
         entry.gone = true;
         entry.cut_awaited();
+    }
+
+    /// Waits for something that may be given up at any time, as long as the client is there. `None`: it has left; who waits
+    /// for a place without a client would take it from those that have one.
+    pub(crate) async fn unless_client_left<T>(&self, task: impl Future<Output = T>) -> Option<T> {
+        let mut task = pin!(task);
+        poll_fn(|context| {
+            if self.client_is_gone() {
+                return Poll::Ready(None);
+            }
+            task.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 
     /// Has `waker` woken when a drain begins.

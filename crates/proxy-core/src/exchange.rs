@@ -4,11 +4,9 @@
 mod own_answers;
 mod record;
 
-use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
 use redis_router::{Backend, Cached, EXACT, Options, Route};
@@ -258,9 +256,11 @@ impl Exchange<'_> {
     ) -> Result<Ending, Failure> {
         let mut fresh = false;
         let failure = loop {
-            let leased = match self.connection_to(backend, fresh).await {
-                Ok(leased) => leased,
-                Err(failure) => break failure,
+            let connecting = self.core.connector.connection(backend, fresh);
+            let leased = match self.connection.unless_client_left(connecting).await {
+                Some(Ok(leased)) => leased,
+                Some(Err(failure)) => break failure,
+                None => return Err(Failure::ClientGone),
             };
             let was_pooled = leased.upstream.reused;
             let failure = match self.talk(downstream, (route, backend), held, leased).await {
@@ -279,19 +279,6 @@ impl Exchange<'_> {
             self.mark_dead(route, backend, &failure);
         }
         Err(failure)
-    }
-
-    /// A connection to the backend, unless the client leaves first: who waits for a place without a client takes it from
-    /// those that have one.
-    async fn connection_to(&self, backend: &Backend, fresh: bool) -> Result<Leased, Failure> {
-        let mut connecting = pin!(self.core.connector.connection(backend, fresh));
-        poll_fn(|context| {
-            if self.connection.client_is_gone() {
-                return Poll::Ready(Err(Failure::ClientGone));
-            }
-            connecting.as_mut().poll(context)
-        })
-        .await
     }
 
     /// A frontend's only backend is never marked: there would be nobody left to ask.

@@ -13,6 +13,7 @@ use ::h2::server::{Builder, Connection};
 use ::h2::{Error, Reason};
 
 use self::shared::Shared;
+pub(crate) use self::stream::release;
 use crate::bounds::{
     H2_CONNECTION_WINDOW, H2_FAULTS, H2_FRAME_BYTES, H2_RESETS_REMEMBERED, H2_RESETS_UNSEEN,
     H2_STREAM_WINDOW, H2_STREAMS, LINGER, LINGER_BYTES, LINGER_DRAINING,
@@ -23,11 +24,6 @@ use crate::downstream::h2::outflow::Payload;
 use crate::secured::Peer;
 use crate::stream::wire::{SharedWire, Wire};
 use crate::stream::{ReadHalf, WriteHalf};
-
-/// Frees what this core keeps for the streams to come.
-pub(crate) fn release() {
-    stream::release();
-}
 
 /// Serves a connection over plain TCP until it ends: for tests that write raw frames.
 #[cfg(debug_assertions)]

@@ -43,8 +43,8 @@ pub(super) fn begin(shared: &Rc<Shared>, request: Request<RecvStream>, respond: 
     WORKERS.with(|workers| workers.give(Stream { shared, request, respond, life }, answer));
 }
 
-/// Frees what is kept of streams that have ended.
-pub(super) fn release() {
+/// Frees what this core keeps for the streams to come.
+pub(crate) fn release() {
     WORKERS.with(|workers| workers.dismiss());
 }
 
