@@ -1,6 +1,8 @@
 //! What HTTP/2 lets a hostile client try: each costs it its stream or its connection, the proxy next to nothing, and
 //! others are served all the while.
 
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use super::http2::scene;
@@ -227,12 +229,23 @@ fn windows_that_overflow() {
     let mut client = besieged.connect();
     client.head(1, 0, &asking("POST", "/")).send(WINDOW_UPDATE, 0, 1, &most);
     assert_eq!(client.fate_of(1).unwrap().code(), FLOW_CONTROL_ERROR);
-    // More than the stream's window.
-    let mut client = besieged.connect();
+}
+
+#[test]
+fn more_than_the_window_of_a_stream() {
+    // Takes connections and reads nothing: what a backend takes makes room in the window again.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let scene = scene(json!({}), &[&format!("http://{}", deaf.local_addr().unwrap())]);
+    let mut client = Frames::to(scene.proxy.address(), &[]);
     client.head(1, 0, &asking("POST", "/"));
-    let flood = frame(DATA, 0, 1, &[b'x'; 16_384]).repeat(100);
-    client.try_send(&flood);
-    assert!(client.fate_of(1).is_none_or(|frame| frame.kind != HEADERS));
+    let mut reader = client.another();
+    let flood = frame(DATA, 0, 1, &[b'x'; 16_384]);
+    std::thread::scope(|scope| {
+        let fate = scope.spawn(move || reader.fate_of(1));
+        wait::until("the stream or its connection ends", || fate.is_finished() || !client.try_send(&flood));
+        let fate = fate.join().unwrap();
+        assert!(fate.as_ref().is_none_or(|frame| frame.code() == FLOW_CONTROL_ERROR), "{fate:?}");
+    });
 }
 
 /// `fields` behind, or in the place of, the pseudo-fields of a good request; never answered with success.
