@@ -13,6 +13,7 @@ mod json;
 mod kind;
 mod locate;
 mod pages;
+mod rate_limit;
 mod report;
 mod schema;
 mod store;

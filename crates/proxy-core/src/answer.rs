@@ -41,6 +41,27 @@ pub(crate) fn error(out: &mut Vec<u8>, status: u16, pages: &Pages, asked: Asked<
     }
 }
 
+/// Media type of a problem in JSON (RFC 9457).
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
+/// Appends an answer that says in JSON what the problem is.
+pub(crate) fn problem(out: &mut Vec<u8>, status: u16, problem: &str, asked: Asked<'_>) {
+    let fields = [("content-type", PROBLEM), ("cache-control", "no-cache")];
+    own_response(out, status, &fields, problem.len(), asked.client, asked.more);
+    if !asked.to_head {
+        out.extend_from_slice(problem.as_bytes());
+    }
+}
+
+/// The problem of a client that is over the limit of `tier` (draft-ietf-httpapi-ratelimit-headers-10, section 7.3).
+pub(crate) fn quota_exceeded(tier: &str) -> String {
+    // Names of tiers have nothing in them that JSON would have to escape.
+    format!(
+        "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Request cannot be \
+         satisfied as assigned quota has been exceeded\",\"status\":429,\"violated-policies\":[\"{tier}\"]}}"
+    )
+}
+
 /// Appends the answer to a request for `__ping__` (Hipache's way for a load balancer to ask whether the proxy
 /// lives).
 pub(crate) fn ping(out: &mut Vec<u8>, asked: Asked<'_>) {
@@ -72,6 +93,7 @@ fn built_in_page(status: u16) -> String {
         413 => "The request is larger than this server accepts.",
         414 => "The address of this request is longer than this server accepts.",
         421 => "This host is served over connections of its own, under another certificate.",
+        429 => "There were more requests than this server accepts of one client. Please try again later.",
         431 => "The header of this request is larger than this server accepts.",
         502 => "The application did not give a valid answer.",
         503 => "The service is busy or being looked after. Please try again shortly.",
@@ -99,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_page_states_its_true_length() {
-        for status in [400, 405, 408, 413, 414, 421, 431, 500, 502, 503, 504, 505] {
+        for status in [400, 405, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504, 505] {
             let text = text(status, &Pages::default(), false);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(

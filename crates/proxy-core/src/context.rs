@@ -97,6 +97,9 @@ impl Core {
     /// Goes by other settings from now on, as far as they can change while a core runs.
     pub(crate) fn change_rules(&self, settings: Arc<Settings>) {
         self.router.set_dead_ttl(settings.deaths.ttl);
+        if let (Some(limits), Some(limit)) = (self.router.limits(), &settings.rate_limit) {
+            limits.set_rules(limit.rules.clone());
+        }
         self.connector.pool.set_max_per_backend(settings.upstream.max_sockets);
         self.connector.patience.set(settings.timeouts.connect);
         let trust = &settings.upstream.trust;

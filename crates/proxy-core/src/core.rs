@@ -126,6 +126,10 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
     };
+    let router = match &settings.rate_limit {
+        Some(limit) => router.limited(limit.rules.clone()),
+        None => router,
+    };
     router.set_dead_ttl(settings.deaths.ttl);
     let answer = Arc::new(move |resolved| outbox.send(Message::Resolved(resolved)));
     Core {
@@ -201,6 +205,7 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
         let now = clock::now();
         let uptime = now - started;
         core.account.beat(core.connections.len());
+        core.router.limits().iter().for_each(|limits| limits.tick());
         core.connector.waits.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
         if second != uptime.as_secs() {
             second = uptime.as_secs();

@@ -78,6 +78,13 @@ pub(crate) enum Failure {
     ClientGone,
     /// The certificate of the connection is not for this host, and there is another that is.
     Misdirected,
+    /// The client has used up its limit.
+    OverLimit {
+        /// Until it may ask again.
+        seconds: u64,
+    },
+    /// The client's use cannot be counted, and is refused then.
+    LimitsUnavailable,
     /// Nothing is served under this host.
     NoFrontend,
     /// The host is unknown here and the store cannot be asked.
@@ -110,8 +117,11 @@ impl Failure {
             Self::ClientTimeout => Some(408),
             Self::ClientGone => None,
             Self::Misdirected => Some(421),
+            Self::OverLimit { .. } => Some(429),
             Self::NoFrontend => Some(400),
-            Self::RoutesUnavailable(_) | Self::BackendBusy | Self::Shortage(_) => Some(503),
+            Self::LimitsUnavailable | Self::RoutesUnavailable(_) | Self::BackendBusy | Self::Shortage(_) => {
+                Some(503)
+            }
             Self::NoBackend
             | Self::AllDead
             | Self::BackendUnreachable(_)
@@ -143,6 +153,10 @@ impl std::fmt::Display for Failure {
             Self::ClientTimeout => f.write_str("client too slow with its request"),
             Self::ClientGone => f.write_str("client left"),
             Self::Misdirected => f.write_str("the host is not one of the certificate of this connection"),
+            Self::OverLimit { seconds } => write!(f, "over the limit for {seconds} s"),
+            Self::LimitsUnavailable => {
+                f.write_str("the limits cannot be counted in Redis (rateLimit.onStoreError is deny)")
+            }
             Self::NoFrontend => f.write_str("no frontend for this host"),
             Self::RoutesUnavailable(why) => write!(f, "routes unavailable: {why}"),
             Self::NoBackend => f.write_str("frontend has no usable backend"),

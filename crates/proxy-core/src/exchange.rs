@@ -1,7 +1,9 @@
-//! One request and its response, in the order they live: route, backend, request sent, response relayed, log
+//! One request and its response, in the order they live: limit, route, backend, request sent, response relayed, log
 //! line. The only place that knows this order.
 
+mod client_address;
 mod own_answers;
+mod rate_limit;
 mod record;
 
 use std::net::IpAddr;
@@ -9,6 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
+use rate_limit::Limited;
 use redis_router::{Backend, Cached, EXACT, Options, Route};
 use smallvec::SmallVec;
 
@@ -80,6 +83,8 @@ struct Exchange<'a> {
     connection: &'a Registration<'a>,
     request: &'a RequestHead,
     started: Instant,
+    /// What its client may do; `None`: it is not limited, or nothing is known of it.
+    limited: Option<Limited>,
     route: Option<Rc<Route>>,
     /// Those of the route, or of its host.
     options: Options,
@@ -113,6 +118,7 @@ pub(crate) async fn run(
         connection,
         request,
         started,
+        limited: None,
         route: None,
         options: Options::default(),
         skipped: 0,
@@ -153,6 +159,7 @@ impl Exchange<'_> {
         {
             return Err(Failure::Misdirected);
         }
+        self.stay_within_limit().await?;
         let route = self.route().await?;
         self.route = Some(Rc::clone(&route));
         if self.wants_https() && !self.came_by_https() {

@@ -37,6 +37,7 @@ mod handshakes;
 #[cfg(debug_assertions)]
 mod hooks;
 pub mod http;
+mod identity;
 mod inbox;
 mod json_log;
 mod listening;

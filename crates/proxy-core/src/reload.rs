@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::settings::{Https, Settings};
+use redis_router::Source;
+
+use crate::settings::{Https, RateLimit, Settings};
 
 /// The settings to go by from now on: `new`, but for what is fixed at the start; and the keys whose new values wait for
 /// a restart.
@@ -15,7 +17,8 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
     };
     fixed(old.listen != new.listen, "server.bind, server.port and server.backlog");
     fixed(old.cores != new.cores, "server.workers");
-    fixed(old.routes != new.routes || old.store_trust != new.store_trust, "redis and driver");
+    let rate_limit = merge_limits(old.rate_limit.as_ref(), new.rate_limit.as_ref(), &mut fixed);
+    fixed(!is_same_store(&old.routes, &new.routes) || old.store_trust != new.store_trust, "redis and driver");
     fixed(old.route_cache != new.route_cache, "server.lruCache");
     fixed(old.identity != new.identity, "user and group");
     let https = merge_https(old.https.as_ref(), new.https.as_ref(), &mut fixed);
@@ -30,10 +33,40 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
         store_trust: old.store_trust.clone(),
         route_cache: old.route_cache,
         identity: old.identity.clone(),
+        rate_limit,
         access_log: if begins_log { None } else { new.access_log.clone() },
         ..new
     };
     (merged, waiting)
+}
+
+/// Limits change; the names of the tiers are followed in the store from the start.
+fn merge_limits(
+    old: Option<&RateLimit>,
+    new: Option<&RateLimit>,
+    fixed: &mut impl FnMut(bool, &'static str),
+) -> Option<RateLimit> {
+    let (Some(old), Some(new)) = (old, new) else {
+        fixed(old.is_some() != new.is_some(), "rateLimit (on or off)");
+        return old.cloned();
+    };
+    let names =
+        |limit: &RateLimit| limit.rules.tiers.iter().map(|tier| tier.name.clone()).collect::<Vec<_>>();
+    if names(old) != names(new) {
+        fixed(true, "rateLimit.tiers (names)");
+        return Some(old.clone());
+    }
+    Some(new.clone())
+}
+
+/// Whether routes come from where they came from; what sets are followed there apart.
+fn is_same_store(old: &Source, new: &Source) -> bool {
+    match (old, new) {
+        (Source::Redis(old), Source::Redis(new)) => {
+            (&old.deployment, &old.prefix) == (&new.deployment, &new.prefix)
+        }
+        (old, new) => old == new,
+    }
 }
 
 /// Certificates and what goes with them change; the sockets stay. A certificate that is of no use now stays as it was.

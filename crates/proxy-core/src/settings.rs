@@ -2,13 +2,13 @@
 //! business: nothing here knows a key's name or JSON.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use redis_router::{Balance, CacheSettings, Source};
+use redis_router::{Balance, CacheSettings, LimitRules, Source};
 pub use tls::{Error as Problem, Files, Pair, Place, Served, Traces, Trust};
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
@@ -42,6 +42,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How large a request may be.
     pub limits: Limits,
+    /// How much a client may ask; `None`: as much as it likes. Only with routes in Redis.
+    pub rate_limit: Option<RateLimit>,
     /// Peers whose `X-Forwarded-*` headers are believed. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
     /// Pages that replace the built-in ones.
@@ -54,6 +56,13 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// How long a drain may take before what is left is cut.
     pub graceful_wait: Duration,
+}
+
+impl Settings {
+    /// Whether `address` is that of a trusted proxy.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// The addresses to listen on.
@@ -193,6 +202,41 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Bytes of a request body; beyond: 413. `None`: no limit.
     pub body_bytes: Option<u64>,
+}
+
+/// How much a client may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The tiers and their limits.
+    pub rules: LimitRules,
+    /// Who is counted.
+    pub counted: Counted,
+    /// What names a client; the highest tier of any of these names counts. Empty: every client is in the first tier.
+    pub identify: Vec<Identify>,
+    /// Whether requests beyond the limit are served all the same, and only logged.
+    pub dry_run: bool,
+    /// Whether answers within the limit tell what is left of it too.
+    pub headers: bool,
+}
+
+/// Who is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// The client's address; of IPv6 its /64.
+    ClientIp,
+    /// The name that is in a tier, where there is one; else the address.
+    Identity,
+}
+
+/// What names a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identify {
+    /// The value of this header field (lower-case).
+    Header(String),
+    /// The host in Referer.
+    Referer,
+    /// The host in Origin.
+    Origin,
 }
 
 /// A user and group of this machine.

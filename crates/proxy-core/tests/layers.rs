@@ -75,6 +75,8 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "debug_header",
             "error",
             "http",
+            "identity",
+            "identity",
             "json_log",
             "pick",
             "reload",

@@ -137,6 +137,35 @@ pub const SCAN_COUNT: usize = 1_000;
 /// Mistakes of an imported table that are told at once.
 pub const MISTAKES_MAX: usize = 20;
 
+/// Longest wait of one request for the tiers of its names. With `LIMIT_WAIT` less than the 50 ms that are promised, as timers
+/// are coarse.
+pub const MEMBER_WAIT: Duration = Duration::from_millis(15);
+
+/// Longest wait of one request for tokens.
+pub const LIMIT_WAIT: Duration = Duration::from_millis(30);
+
+/// How long nothing more is asked for limits after the store gave no answer, or an error.
+pub const LIMIT_TROUBLE: Duration = Duration::from_millis(250);
+
+/// Clients whose limits one core knows: some 25 MB. One beyond them takes the place of one that was not used lately.
+pub const LIMIT_CLIENTS_MAX: usize = 65_536;
+
+/// Clients looked at in one tick: each one once a second or two, for less than a thousandth of a core.
+pub const LIMIT_SWEEP_MAX: usize = 4_096;
+
+/// Calls for limits under way on one core: what Redis answers in some 20 ms.
+pub const LIMIT_CALLS_MAX: usize = 1_024;
+
+/// Names whose tiers one core remembers, and names without one.
+pub const MEMBERS_MAX: usize = 65_536;
+
+/// Longest name that is looked for in the tiers; no longer one is in any.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// How long a core counts as one that shares the limits after it was last seen.
+pub const PRESENCE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(MEMBER_WAIT.as_millis() + LIMIT_WAIT.as_millis() < 50);
 const _: () = assert!(MARKS_MAX >= BACKENDS_MAX);
 const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);
 const _: () = assert!(REPLY_BYTES_MAX >= 4 * BACKENDS_MAX * URL_BYTES_MAX);

@@ -3,7 +3,7 @@
 //! Whether they are any good is not this crate's business.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -16,6 +16,7 @@ use crate::connection::{Lost, Pipeline};
 use crate::error::Unavailable;
 use crate::handshake::text_of;
 use crate::question::{deadline_ms, read_expiry};
+use crate::remembered::{Held, Remembered};
 use crate::store::{InUse, Store};
 use crate::tracking::{Since, Stamp};
 
@@ -42,7 +43,7 @@ type Answer = Option<Rc<Pem>>;
 /// The certificates one core knows.
 pub(crate) struct Certificates {
     store: Rc<Store>,
-    rows: RefCell<Rows>,
+    rows: RefCell<Remembered<Row>>,
     /// Hosts whose rows are being read, and those who wait.
     under_way: RefCell<HashMap<Rc<str>, Rc<Bell>, foldhash::fast::RandomState>>,
 }
@@ -51,15 +52,6 @@ struct Row {
     answer: Answer,
     stamp: Stamp,
     deadline_ms: u64,
-}
-
-/// Hosts with a certificate and hosts without are bounded apart: names that nobody has, however many are asked for, displace
-/// none that somebody has.
-#[derive(Default)]
-struct Rows {
-    by_host: HashMap<Rc<str>, Row, foldhash::fast::RandomState>,
-    with: VecDeque<Rc<str>>,
-    without: VecDeque<Rc<str>>,
 }
 
 /// What a row says.
@@ -72,7 +64,8 @@ enum Look {
 
 impl Certificates {
     pub(crate) fn new(store: Rc<Store>) -> Certificates {
-        Certificates { store, rows: RefCell::default(), under_way: RefCell::default() }
+        let rows = RefCell::new(Remembered::new(CERTIFICATES_MAX));
+        Certificates { store, rows, under_way: RefCell::default() }
     }
 
     /// As [`crate::Router::certificate`].
@@ -90,12 +83,12 @@ impl Certificates {
 
     /// Drops what can be read again.
     pub(crate) fn forget(&self) {
-        self.rows.take();
+        self.rows.borrow_mut().clear();
     }
 
     fn look(&self, host: &str) -> Look {
         let rows = self.rows.borrow();
-        let Some(row) = rows.by_host.get(host) else { return Look::Unknown };
+        let Some(row) = rows.get(host) else { return Look::Unknown };
         let answer = row.answer.clone();
         match self.store.is_current(&row.stamp, row.deadline_ms) {
             true => Look::Fresh(answer),
@@ -129,7 +122,7 @@ impl Certificates {
             reads_left -= 1;
             let is_current = self.store.tracking.since(&row.stamp) != Since::Push;
             let answer = row.answer.clone();
-            self.rows.borrow_mut().put(&host, row);
+            self.rows.borrow_mut().put(&host, Held::from(answer.is_some()), row);
             if is_current || reads_left == 0 {
                 return Ok(answer);
             }
@@ -196,7 +189,7 @@ impl Certificates {
 
     /// The one known of `host` where nothing about it has changed.
     fn same_as_before(&self, host: &str, pem: Pem) -> Rc<Pem> {
-        let known = self.rows.borrow().by_host.get(host).and_then(|row| row.answer.clone());
+        let known = self.rows.borrow().get(host).and_then(|row| row.answer.clone());
         known.filter(|known| **known == pem).unwrap_or_else(|| Rc::new(pem))
     }
 
@@ -218,55 +211,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Rows {
-    fn put(&mut self, host: &Rc<str>, row: Row) {
-        let is_with = row.answer.is_some();
-        let before = self.by_host.insert(host.clone(), row);
-        if before.is_some_and(|before| before.answer.is_some() == is_with) {
-            return;
-        }
-        let queue = if is_with { &mut self.with } else { &mut self.without };
-        queue.push_back(host.clone());
-        if queue.len() <= CERTIFICATES_MAX {
-            return;
-        }
-        if let Some(oldest) = queue.pop_front()
-            && self.by_host.get(&oldest).is_some_and(|row| row.answer.is_some() == is_with)
-        {
-            self.by_host.remove(&oldest);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
-    use super::{Pem, Row, Rows};
-    use crate::bounds::CERTIFICATES_MAX;
-    use crate::tracking::Tracking;
-
-    fn row(has: bool) -> Row {
-        let pem = || Rc::new(Pem { source: "tls:a".into(), certificate: Vec::new(), key: Vec::new() });
-        let stamp = Tracking::new(16).moment(std::iter::empty()).stamp(std::iter::empty());
-        Row { answer: has.then(pem), stamp, deadline_ms: 0 }
-    }
-
-    #[test]
-    fn unknown_names_displace_no_certificate() {
-        let mut rows = Rows::default();
-        rows.put(&"known".into(), row(true));
-        for number in 0..2 * CERTIFICATES_MAX {
-            rows.put(&number.to_string().into(), row(false));
-        }
-        assert!(rows.by_host.contains_key("known"));
-        assert_eq!(rows.by_host.len(), CERTIFICATES_MAX + 1);
-        for number in 0..=CERTIFICATES_MAX {
-            rows.put(&format!("with{number}").into(), row(true));
-        }
-        assert!(!rows.by_host.contains_key("known"));
-        assert_eq!(rows.by_host.len(), 2 * CERTIFICATES_MAX);
-    }
+    use super::Pem;
 
     #[test]
     fn no_key_shows_in_a_message() {

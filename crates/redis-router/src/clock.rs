@@ -27,6 +27,11 @@ impl Clock {
         self.now_ms.set(elapsed);
         elapsed
     }
+
+    /// Microseconds since the router began.
+    pub(crate) fn micros(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The time of day, for people to read.

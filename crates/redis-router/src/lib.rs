@@ -39,6 +39,7 @@ mod frontend;
 mod handshake;
 mod interned;
 mod keys;
+mod limits;
 mod line;
 mod look_up;
 mod marks;
@@ -46,6 +47,7 @@ mod message;
 mod options;
 mod question;
 mod reads;
+mod remembered;
 mod replies;
 mod report;
 mod route;
@@ -68,6 +70,9 @@ pub use file::{Table, TableError};
 pub use frontend::{Frontend, InvalidBackend};
 pub use handshake::CLUSTER;
 pub use keys::EXACT;
+pub use limits::{
+    Budget, ClientKey, Decision, LimitKey, LimitRules, Limits, Membership, OnStoreError, Tier, is_reserved,
+};
 pub use options::{Balance, Options};
 pub use report::Report;
 pub use route::{Health, Probe, Route};

@@ -16,6 +16,7 @@ use crate::deaths::Deaths;
 use crate::dial::Dialer;
 use crate::error::Unavailable;
 use crate::file::{CoreTable, Table};
+use crate::limits::{LimitRules, Limits};
 use crate::look_up::LookUp;
 use crate::message::Death;
 use crate::route::Route;
@@ -29,6 +30,7 @@ use crate::upkeep;
 pub struct Router {
     routes: Routes,
     deaths: Rc<Deaths>,
+    limits: Option<Rc<Limits>>,
 }
 
 #[derive(Clone)]
@@ -58,14 +60,28 @@ impl Router {
     /// Routes of a Redis server. Nothing is known before `run` has connected.
     pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
         let store = Store::new(settings, cache);
-        Router { deaths: store.deaths.clone(), routes: Routes::Redis(Rc::new(LookUp::new(store))) }
+        let deaths = store.deaths.clone();
+        Router { deaths, routes: Routes::Redis(Rc::new(LookUp::new(store))), limits: None }
     }
 
     /// Routes of a table.
     pub fn table(table: Arc<Table>) -> Router {
         let deaths = Rc::new(Deaths::new(Rc::new(Clock::new())));
         let table = CoreTable::new(&table, &deaths);
-        Router { deaths, routes: Routes::Table(Rc::new(RefCell::new(table))) }
+        Router { deaths, routes: Routes::Table(Rc::new(RefCell::new(table))), limits: None }
+    }
+
+    /// Counts requests in the same Redis by `rules`. A table counts nothing.
+    pub fn limited(mut self, rules: LimitRules) -> Router {
+        if let Routes::Redis(look_up) = &self.routes {
+            self.limits = Some(Rc::new(Limits::new(Rc::clone(&look_up.store), rules)));
+        }
+        self
+    }
+
+    /// What clients may ask; `None`: as much as they like.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.limits.as_deref()
     }
 
     /// Keeps the connection to the store up until `stop`; ends only when every task and read it started has ended. Run it
@@ -75,6 +91,9 @@ impl Router {
             upkeep::keep(&look_up.store, dialer).await;
             look_up.reads.all_ended().await;
             look_up.announcements.all_ended().await;
+            if let Some(limits) = &self.limits {
+                limits.all_ended().await;
+            }
         }
     }
 
@@ -177,6 +196,7 @@ impl Router {
         if let Routes::Redis(look_up) = &self.routes {
             look_up.store.forget();
             look_up.certificates.forget();
+            self.limits().iter().for_each(|limits| limits.forget());
         }
     }
 

@@ -13,6 +13,7 @@ use redis_router::{Balance, CacheSettings};
 use super::health_check::health_check;
 use super::https::https;
 use super::kind::LogTarget;
+use super::rate_limit::rate_limit;
 use super::report::Report;
 use super::schema::{self, Fallback};
 use super::written::Written;
@@ -80,7 +81,8 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
     let static_dir = path("server.staticDir");
     let (backend_ca, store_ca) = (path("server.backendCa"), path("redis.ca"));
     let cores = cores(written, machine, report);
-    let routes = store::source(written, folder, report);
+    let mut routes = store::source(written, folder, report);
+    let rate_limit = rate_limit(written, &mut routes, cores, report);
     let listen = listen(written, report);
     let settings = Settings {
         https: https(written, (&listen, &routes), machine.now, report),
@@ -105,6 +107,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         debug_header: written.bool("server.debugHeader"),
         timeouts: timeouts(written),
         limits: limits(written, report),
+        rate_limit,
         trusted_proxies: written.networks("server.trustedProxies"),
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use proxy_core::settings::{
-    AccessLogFormat, AccessLogTarget, HealthCheck, Https, Limits, ListenAddress, Place, Scope, Settings,
-    Timeouts,
+    AccessLogFormat, AccessLogTarget, Counted, HealthCheck, Https, Identify, Limits, ListenAddress, Place,
+    RateLimit, Scope, Settings, Timeouts,
 };
-use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
+use redis_router::{
+    Balance, Deployment, Endpoint, Login, OnStoreError, RedisSettings, Sentinels, Server, Source, Tier,
+};
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembled;
@@ -32,6 +34,8 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
     }
     let https = assembled.settings.https.as_ref();
     root.insert("https".into(), https.map_or(Value::Null, https_keys));
+    let limit = assembled.settings.rate_limit.as_ref();
+    root.insert("rateLimit".into(), limit.map_or(Value::Null, rate_limit));
     let check = assembled.settings.health_check.as_ref();
     root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
     Value::Object(root)
@@ -81,6 +85,31 @@ fn health_check(check: &HealthCheck) -> Value {
             Scope::All => "all",
         },
         "timeout": seconds(check.timeout),
+    })
+}
+
+fn rate_limit(limit: &RateLimit) -> Value {
+    let source = |source: &Identify| match source {
+        Identify::Header(name) => format!("header:{name}"),
+        Identify::Referer => "referer".into(),
+        Identify::Origin => "origin".into(),
+    };
+    let tier = |tier: &Tier| (tier.name.clone(), json!(tier.limit));
+    json!({
+        "dryRun": limit.dry_run,
+        "headers": limit.headers,
+        "identify": limit.identify.iter().map(source).collect::<Vec<_>>(),
+        "key": match limit.counted {
+            Counted::ClientIp => "clientIp",
+            Counted::Identity => "identity",
+        },
+        "onStoreError": match limit.rules.on_store_error {
+            OnStoreError::Local => "local",
+            OnStoreError::Allow => "allow",
+            OnStoreError::Deny => "deny",
+        },
+        "tiers": limit.rules.tiers.iter().map(tier).collect::<Map<_, _>>(),
+        "window": seconds(limit.rules.window),
     })
 }
 

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxy_core::settings;
+use redis_router::Tier;
 
 use super::addresses::{self, BindAddress, SecureAddress};
 use super::json::Node;
+use super::rate_limit;
 use super::store_url::StoreUrl;
 
 /// Largest time-out, in seconds: a week.
@@ -51,6 +54,10 @@ pub(crate) enum Kind {
     Store,
     /// Servers as `host:port`; the port where none is written.
     Servers(u16),
+    /// Names of tiers and their limits, in rising order.
+    Tiers,
+    /// What names a client.
+    Identify,
     /// An object whose members are keys of their own.
     Section(Empty),
     /// The shape of a feature still to come, in words.
@@ -80,6 +87,8 @@ pub(crate) enum Value {
     Networks(Vec<IpNet>),
     Store(Box<StoreAddress>),
     Servers(Vec<(String, u16)>),
+    Tiers(Vec<Tier>),
+    Identify(Vec<settings::Identify>),
 }
 
 /// Where the route store is.
@@ -146,6 +155,8 @@ impl Kind {
                     .into()
             }
             Self::Servers(_) => "a list of \"host:port\"".into(),
+            Self::Tiers => rate_limit::TIERS.into(),
+            Self::Identify => rate_limit::IDENTIFY.into(),
             Self::Section(_) => "an object".into(),
             Self::Shape(words) => words.into(),
         }
@@ -193,6 +204,8 @@ impl Kind {
             (Self::Networks, Node::List(items)) => addresses::networks(items).map(Value::Networks),
             (Self::Store, _) => self.store(node),
             (Self::Servers(port), Node::List(items)) => self.servers(port, items),
+            (Self::Tiers, Node::Object(members)) => rate_limit::tiers(members).map(Value::Tiers),
+            (Self::Identify, Node::List(items)) => rate_limit::identify(items).map(Value::Identify),
             _ => Err(self.mismatch(node)),
         }
     }

@@ -6,8 +6,8 @@ use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
-    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Integer, Networks, Paths, Seconds, Secret, Section,
-    SecureBind, Servers, Shape, Store, Text, Timeout,
+    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Identify, Integer, Networks, Paths, Seconds, Secret,
+    Section, SecureBind, Servers, Shape, Store, Text, Tiers, Timeout,
 };
 
 // No file may ask for more than the data plane can hold.
@@ -63,7 +63,6 @@ pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
 const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
-const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
 
 /// A row.
@@ -246,22 +245,22 @@ pub(crate) static KEYS: &[Key] = &[
     key("redis.masterDb", &["redisMasterDatabase"], Integer(0, DB_MAX as u64), Words("`redis.db`"), Now,
         "Number of its database"),
 
-    key("rateLimit", &[], Section(On), Json("null"), Later(RATE_LIMIT),
+    key("rateLimit", &[], Section(On), Json("null"), Now,
         "Requests a client may make, by tier; `{}`: on with the defaults below"),
     key("rateLimit.window", &[], Seconds(1.0, 86_400.0), Json("60"), Now,
         "Seconds a limit is counted over"),
-    key("rateLimit.tiers", &[], Shape("an object of tier names and limits, in rising order"), Json("{\"anonymous\": 500, \"registered\": 10000, \"premium\": 100000}"), Now,
-        "Tiers and their limits; all but the first are Redis sets of that name"),
+    key("rateLimit.tiers", &[], Tiers, Json("{\"anonymous\": 500, \"registered\": 10000, \"premium\": 100000}"), Now,
+        "Tiers and how many requests a client may make in the window; who is in a tier but the lowest stands in the Redis set of its name"),
     key("rateLimit.key", &[], Choice(&["clientIp", "identity"]), Json("\"clientIp\""), Now,
-        "What is counted"),
-    key("rateLimit.identify", &[], Shape("a list of \"header:<name>\", \"referer\" and \"origin\""), Json("[\"header:x-api-key\", \"referer\", \"origin\"]"), Now,
-        "What names a client, in turn"),
+        "Who is counted: the address (of IPv6 its /64), or the name that is in a tier, where there is one"),
+    key("rateLimit.identify", &[], Identify, Json("[\"header:x-api-key\", \"referer\", \"origin\"]"), Now,
+        "What names a client: header fields, the hosts in Referer and Origin; the highest tier that one of the names is in counts"),
     key("rateLimit.onStoreError", &[], Choice(&["local", "allow", "deny"]), Json("\"local\""), Now,
-        "What is done while Redis does not answer"),
+        "What is done while Redis does not answer: each core admits its share, all are admitted, or those without a token at hand get 503"),
     key("rateLimit.dryRun", &[], Bool, Json("false"), Now,
-        "Count and log only"),
+        "Whether requests over the limit are served all the same, and only logged"),
     key("rateLimit.headers", &[], Bool, Json("true"), Now,
-        "Whether admitted answers carry the `RateLimit` headers too"),
+        "Whether answers within the limit carry the `RateLimit` headers too; those over it always do"),
 
     key("healthCheck", &[], Section(On), Json("null"), Now,
         "The built-in active checker, for routes in Redis; `{}`: on with the defaults below"),

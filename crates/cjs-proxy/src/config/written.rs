@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxy_core::settings::Identify;
+use redis_router::Tier;
 
 use super::Machine;
 use super::addresses::{BindAddress, SecureAddress};
@@ -217,6 +219,16 @@ impl Written {
     pub(crate) fn servers(&self, path: &'static str) -> Vec<(String, u16)> {
         let Value::Servers(servers) = self.value(path) else { panic!("{path} is no list of servers") };
         servers
+    }
+
+    pub(crate) fn tiers(&self, path: &'static str) -> Vec<Tier> {
+        let Value::Tiers(tiers) = self.value(path) else { panic!("{path} names no tiers") };
+        tiers
+    }
+
+    pub(crate) fn identify(&self, path: &'static str) -> Vec<Identify> {
+        let Value::Identify(sources) = self.value(path) else { panic!("{path} names no client") };
+        sources
     }
 
     pub(crate) fn networks(&self, path: &'static str) -> Vec<IpNet> {

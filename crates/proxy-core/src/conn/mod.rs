@@ -22,7 +22,7 @@ pub(crate) fn contain_panic(task: impl Future<Output = ()>) -> impl Future<Outpu
 
 fn describe(rules: &Rules, peer: &Peer) -> Client {
     let address = peer.address.ip().to_canonical();
-    let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
+    let trusted = rules.settings.trusts(address);
     Client {
         address,
         address_text: address.to_string(),

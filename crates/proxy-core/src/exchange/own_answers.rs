@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_router::Backend;
 
 use super::{Ending, Exchange, ending_of};
-use crate::answer::Asked;
+use crate::answer::{Asked, PROBLEM};
 use crate::debug_header::Trace;
 use crate::downstream::Downstream;
 use crate::error::Failure;
@@ -80,6 +80,7 @@ impl Exchange<'_> {
         if let Some(seconds) = hsts.filter(|_| !says_how_to_come && self.came_by_https()) {
             lines.extend_from_slice(format!("Strict-Transport-Security: max-age={seconds}\r\n").as_bytes());
         }
+        self.limit_lines(&mut lines, error);
         if let (Some(tag), None) = (self.to_keep_to, error) {
             lines.extend_from_slice(tag.set_cookie_line().as_bytes());
         }
@@ -118,11 +119,25 @@ impl Exchange<'_> {
         let more = self.more_lines(Some(failure), false);
         let asked = Asked { more: &more, ..self.asked_for(downstream, persistence) };
         let pages = &self.rules.settings.pages;
-        let sent = downstream.out.send_own(|out| answer::error(out, status, pages, asked)).await;
+        let problem = self.problem(failure);
+        let sent = downstream.out.send_own(|out| match &problem {
+            Some(problem) => answer::problem(out, status, problem, asked),
+            None => answer::error(out, status, pages, asked),
+        });
+        let sent = sent.await;
         match (sent, persistence) {
             (Err(_), _) => Ending::Abort,
             (Ok(()), Persistence::KeepAlive) => Ending::Continue,
             (Ok(()), Persistence::Close) => Ending::Linger,
+        }
+    }
+
+    /// What is answered for `failure` to a program that asks for it in JSON (RFC 9457); `None`: a page.
+    fn problem(&self, failure: &Failure) -> Option<String> {
+        let accepts = || self.request.values_of("accept").any(|value| is_listed(value, PROBLEM));
+        match (failure, self.tier()) {
+            (Failure::OverLimit { .. }, Some(tier)) if accepts() => Some(answer::quota_exceeded(tier)),
+            _ => None,
         }
     }
 
@@ -132,6 +147,40 @@ impl Exchange<'_> {
             Persistence::KeepAlive
         } else {
             Persistence::Close
+        }
+    }
+}
+
+/// Whether a field of media types lists this one, and not with the weight 0 (RFC 9110 section 12.5.1).
+fn is_listed(value: &[u8], media_type: &str) -> bool {
+    value.split(|&byte| byte == b',').any(|range| {
+        let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type.as_bytes()));
+        let is_nothing = |part: &[u8]| {
+            let weight = part.strip_prefix(b"q=").or(part.strip_prefix(b"Q="));
+            weight.is_some_and(|weight| weight.iter().all(|byte| b"0.".contains(byte)))
+        };
+        is_it && !parts.any(is_nothing)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_listed;
+
+    #[test]
+    fn media_types_in_lists() {
+        for (value, is_there) in [
+            ("application/problem+json", true),
+            ("text/html, Application/Problem+JSON;q=0.5, */*", true),
+            ("application/problem+json ; q=0", false),
+            ("application/problem+json;q=0.0, text/html", false),
+            ("application/problem+json;q=0.01", true),
+            ("application/json, */*", false),
+            ("application/problem+jsonx", false),
+            ("", false),
+        ] {
+            assert_eq!(is_listed(value.as_bytes(), "application/problem+json"), is_there, "{value}");
         }
     }
 }

@@ -57,6 +57,45 @@ fn unknown_keys() {
 }
 
 #[test]
+fn rate_limits() {
+    check(&[
+        (
+            r#"{"rateLimit": {"window": 0}}"#,
+            "rateLimit.window: 0 is out of range; accepted: seconds from 1 to 86400",
+        ),
+        (r#"{"rateLimit": {"tiers": {}}}"#, "rateLimit.tiers: names 0 tiers; accepted: 1 to 16"),
+        (
+            r#"{"rateLimit": {"tiers": {"a": 0}}}"#,
+            "rateLimit.tiers.a: 0 is not accepted; accepted: a whole number from 1 to 1000000000000",
+        ),
+        (
+            r#"{"rateLimit": {"tiers": {"a": 5, "b": 5}}}"#,
+            "rateLimit.tiers.b: 5 is the limit of \"a\" too; accepted: each limit once, as the greater one is the higher tier",
+        ),
+        (
+            r#"{"rateLimit": {"tiers": {"a b": 5}}}"#,
+            "rateLimit.tiers.a b: the name is not accepted; accepted: 1 to 64 letters, digits, \"-\", \"_\" and \".\"",
+        ),
+        (
+            r#"{"rateLimit": {"tiers": {"dead": 5}}}"#,
+            "rateLimit.tiers.dead: the name is that of other keys in Redis; choose another",
+        ),
+        (
+            r#"{"rateLimit": {"tiers": [5]}}"#,
+            "rateLimit.tiers: [5] is not accepted; accepted: an object of tier names and limits from 1 to 1000000000000",
+        ),
+        (
+            r#"{"rateLimit": {"identify": ["origin", "header:"]}}"#,
+            "rateLimit.identify[1]: \"header:\" is not accepted; accepted: a list of \"header:<name>\", \"referer\" and \"origin\"",
+        ),
+        (
+            r#"{"rateLimit": {"onStoreError": "panic"}}"#,
+            "rateLimit.onStoreError: \"panic\" is not accepted; accepted: \"local\" or \"allow\" or \"deny\"",
+        ),
+    ]);
+}
+
+#[test]
 fn keys_said_twice() {
     check(&[
         (r#"{"server": {}, "server": {}}"#, "server: stands twice in the file; keep one"),
@@ -384,8 +423,12 @@ fn health_checks() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("t.json");
     std::fs::write(&table, "{}").unwrap();
-    let text = format!(r#"{{"driver": "file:{}", "healthCheck": {{}}}}"#, table.display());
-    assert!(faults(&text)[0].starts_with("healthCheck: needs routes in Redis"), "{:?}", faults(&text));
+    let text = format!(r#"{{"driver": "file:{}", "healthCheck": {{}}, "rateLimit": {{}}}}"#, table.display());
+    let faults = faults(&text);
+    for key in ["healthCheck", "rateLimit"] {
+        let start = format!("{key}: needs routes in Redis");
+        assert!(faults.iter().any(|fault| fault.starts_with(&start)), "{faults:?}");
+    }
 }
 
 #[test]
@@ -398,7 +441,6 @@ fn features_to_come() {
             r#"{"server": {"limits": {"connectionsPerIp": 9}}}"#,
             "server.limits.connectionsPerIp: 9: connection limits",
         ),
-        (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {
         assert_eq!(faults(text), [format!("{start}: {end}")], "{text}");

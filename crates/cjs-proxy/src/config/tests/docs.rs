@@ -56,7 +56,7 @@ fn defaults_are_of_their_kind() {
 
 /// A file that turns every section on and says nothing else.
 fn sections_on(folder: &std::path::Path) -> String {
-    json!({ "healthCheck": {}, "server": { "https": { "certDir": folder } } }).to_string()
+    json!({ "healthCheck": {}, "rateLimit": {}, "server": { "https": { "certDir": folder } } }).to_string()
 }
 
 #[test]
@@ -85,7 +85,9 @@ fn defaults_are_in_force() {
 #[test]
 fn every_key_in_force_is_in_the_schema() {
     fn walk(above: &str, value: &Value) {
-        let Value::Object(members) = value else {
+        let is_key = |key: &Key| key.path == above && !matches!(key.kind, Kind::Section(_));
+        let members = value.as_object().filter(|_| !KEYS.iter().any(is_key));
+        let Some(members) = members else {
             assert!(KEYS.iter().any(|key| key.path == above), "{above} is no key");
             return;
         };

@@ -1,0 +1,111 @@
+//! Whether a request is within its client's limit: where a 429 is decided. Who counts what, and how it is kept exact, is the
+//! business of `redis_router`.
+
+use redis_router::{Budget, ClientKey, Decision, LimitKey, Limits, Membership};
+
+use super::Exchange;
+use crate::error::Failure;
+use crate::identity;
+use crate::settings::{Counted, RateLimit};
+
+/// What the client of an exchange may do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limited {
+    /// Place of its tier.
+    tier: usize,
+    budget: Budget,
+}
+
+impl Exchange<'_> {
+    /// Admits the request within its client's limit.
+    pub(super) async fn stay_within_limit(&mut self) -> Result<(), Failure> {
+        let (Some(limits), Some(settings)) = (self.core.router.limits(), &self.rules.settings.rate_limit)
+        else {
+            return Ok(());
+        };
+        let membership = self.membership(limits, settings).await;
+        let key = LimitKey { tier: membership.tier, client: self.counted(settings, &membership) };
+        let decision = match limits.decide_now(&key) {
+            Some(decision) => decision,
+            None => limits.decide(&key).await,
+        };
+        let refusal = match decision {
+            Decision::Admitted(budget) => {
+                self.limited = Some(Limited { tier: key.tier, budget });
+                return Ok(());
+            }
+            Decision::Refused(budget) => {
+                self.limited = Some(Limited { tier: key.tier, budget });
+                Failure::OverLimit { seconds: seconds(&budget) }
+            }
+            Decision::Unavailable => Failure::LimitsUnavailable,
+        };
+        if settings.dry_run {
+            let tier = &settings.rules.tiers[key.tier].name;
+            self.core.complaints.log(format_args!("dry run: {} of tier {tier}: {refusal}", key.client));
+            return Ok(());
+        }
+        Err(refusal)
+    }
+
+    async fn membership(&self, limits: &Limits, settings: &RateLimit) -> Membership {
+        let names = identity::names(self.request, &settings.identify);
+        let names = names.iter().map(|name| &**name);
+        match limits.tier_now(names.clone()) {
+            Some(membership) => membership,
+            None => limits.tier(names).await,
+        }
+    }
+
+    /// Whose requests are counted. A name that is in no tier counts for nothing: anyone can make up as many as he likes.
+    fn counted(&self, settings: &RateLimit, membership: &Membership) -> ClientKey {
+        match (settings.counted, &membership.name) {
+            (Counted::Identity, Some(name)) => ClientKey::Identity(name.clone()),
+            _ => ClientKey::at(self.client_address()),
+        }
+    }
+
+    /// Appends what the client may still do (draft-ietf-httpapi-ratelimit-headers-10), where it is to be told.
+    pub(super) fn limit_lines(&self, lines: &mut Vec<u8>, failure: Option<&Failure>) {
+        let (Some(limited), Some(settings)) = (&self.limited, &self.rules.settings.rate_limit) else {
+            return;
+        };
+        let refused = match failure {
+            Some(Failure::OverLimit { seconds }) => Some(*seconds),
+            _ => None,
+        };
+        if let Some(seconds) = refused {
+            put(lines, &["Retry-After: "], seconds);
+            lines.extend_from_slice(b"\r\n");
+        }
+        if settings.dry_run || (refused.is_none() && !settings.headers) {
+            return;
+        }
+        let (tier, budget) = (&settings.rules.tiers[limited.tier].name, &limited.budget);
+        let window = settings.rules.window.as_millis().div_ceil(1000) as u64;
+        let left = if refused.is_some() { 0 } else { budget.left };
+        put(lines, &["RateLimit-Policy: \"", tier, "\";q="], budget.limit);
+        put(lines, &[";w="], window);
+        put(lines, &["\r\nRateLimit: \"", tier, "\";r="], left);
+        // What was lent ahead of its use counts as used at the end of its lease.
+        put(lines, &[";t="], seconds(budget).min(window));
+        lines.extend_from_slice(b"\r\n");
+    }
+
+    /// The name of the tier that the request was counted in.
+    pub(super) fn tier(&self) -> Option<&str> {
+        let settings = self.rules.settings.rate_limit.as_ref()?;
+        Some(&settings.rules.tiers[self.limited?.tier].name)
+    }
+}
+
+/// Whole seconds until more is to be had; at least one.
+fn seconds(budget: &Budget) -> u64 {
+    (budget.resets_in.as_millis() as u64).div_ceil(1000).max(1)
+}
+
+/// Appends `parts` and a number behind them.
+fn put(lines: &mut Vec<u8>, parts: &[&str], number: u64) {
+    parts.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
+    lines.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
