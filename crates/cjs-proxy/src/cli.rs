@@ -1,5 +1,6 @@
 //! The command line as typed, made into the command that is meant.
 
+mod limits;
 mod routes;
 
 use std::path::PathBuf;
@@ -8,10 +9,8 @@ use argh::FromArgs;
 
 use crate::error::Failure;
 
+pub(crate) use limits::LimitsCommand;
 pub(crate) use routes::{Action, Import, RoutesCommand};
-
-/// Commands of the contract that later versions bring.
-const NOT_YET: [&str; 1] = ["limits"];
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +25,8 @@ pub(crate) enum Command {
     Demo,
     /// Look at the routes of the configured store, or change them.
     Routes(RoutesCommand),
+    /// Look at what a client has used of its limits, or forget it.
+    Limits(LimitsCommand),
     /// Print the version.
     Version,
     /// Print a text and end: `--help`.
@@ -57,6 +58,7 @@ enum Subcommand {
     Demo(Demo),
     Upgrade(Upgrade),
     Routes(routes::Routes),
+    Limits(limits::Limits),
 }
 
 #[derive(FromArgs)]
@@ -107,9 +109,6 @@ pub(crate) fn command() -> Result<Command, Failure> {
 }
 
 fn parse(typed: &[&str]) -> Result<Command, Failure> {
-    if let Some(name) = typed.first().filter(|name| NOT_YET.contains(name)) {
-        return Err(Failure::Usage(format!("the command \"{name}\" is not available yet")));
-    }
     let arguments = match Arguments::from_args(&["cjs-proxy"], &routes::with_stdin(typed)) {
         Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => return Ok(Command::Print(exit.output)),
@@ -136,6 +135,8 @@ fn meant(arguments: Arguments) -> Result<Command, Failure> {
         Some(Subcommand::Upgrade(_)) if dry => Err(Failure::Usage("upgrade cannot be tried dry".into())),
         Some(Subcommand::Upgrade(upgrade)) => Ok(Command::Upgrade(one(config, upgrade.config)?)),
         Some(Subcommand::Routes(_)) if dry => Err(Failure::Usage("routes cannot be tried dry".into())),
+        Some(Subcommand::Limits(_)) if dry => Err(Failure::Usage("limits cannot be tried dry".into())),
+        Some(Subcommand::Limits(limits)) => Ok(Command::Limits(limits.meant(config)?)),
         Some(Subcommand::Routes(routes)) => Ok(Command::Routes(routes.meant(config)?)),
     }
 }
@@ -183,7 +184,6 @@ mod tests {
     fn usage_errors() {
         let table: &[(&[&str], &str)] = &[
             (&["-d", "routes", "list"], "routes cannot be tried dry"),
-            (&["limits"], "the command \"limits\" is not available yet"),
             (&["-d", "upgrade"], "upgrade cannot be tried dry"),
             (&["-c", "a", "upgrade", "-c", "b"], "-c stands twice; keep one"),
             (&["-c", "a", "run", "-c", "b"], "-c stands twice; keep one"),

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod error_log;
+mod limits;
 mod routes;
 mod run;
 mod start_check;
@@ -27,6 +28,7 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
         Command::Demo => demo::demo(),
         Command::Upgrade(file) => upgrade::upgrade(file.as_deref()),
         Command::Routes(command) => routes::routes(command),
+        Command::Limits(command) => limits::limits(command),
         Command::Version => {
             print(&version::line());
             Ok(())

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Start(String),
     /// The routes could not be shown or changed.
     Routes(String),
+    /// What a client has used could not be shown or forgotten.
+    Limits(String),
     /// The command line asks for something that is not there.
     Usage(String),
 }
@@ -25,7 +27,9 @@ impl Failure {
     /// 1 for a bad config, a failed start or routes that could not be had, 2 for usage.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::NoConfig(_) | Self::Start(_) | Self::Routes(_) => ExitCode::from(1),
+            Self::Config(_) | Self::NoConfig(_) | Self::Start(_) | Self::Routes(_) | Self::Limits(_) => {
+                ExitCode::from(1)
+            }
             Self::Usage(_) => ExitCode::from(2),
         }
     }
@@ -42,7 +46,9 @@ impl fmt::Display for Failure {
                 let paths: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "no config file: tried {}; name one with -c", paths.join(", "))
             }
-            Self::Start(problem) | Self::Routes(problem) | Self::Usage(problem) => f.write_str(problem),
+            Self::Start(problem) | Self::Routes(problem) | Self::Limits(problem) | Self::Usage(problem) => {
+                f.write_str(problem)
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use self::failure::Failure;
 pub use self::held::{Held, HeldTable};
 pub use self::plan::{Added, Removed};
-pub use self::session::{Dial, Purpose, Session, Unusable, check_kind, servers};
+pub use self::session::{Dial, Purpose, Session, Unusable, Used, check_kind, servers};
 pub use self::shown::{Freshness, Mark, Server, Shown, ShownBackend, ShownFrontend, ShownOptions};
 pub use self::table::TableText;
 

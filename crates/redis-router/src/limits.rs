@@ -9,6 +9,7 @@
 
 mod accounts;
 mod calls;
+mod counter;
 mod history;
 mod lease;
 mod members;
@@ -30,6 +31,7 @@ use crate::store::Store;
 
 use accounts::{Account, Accounts};
 use calls::Calls;
+pub(crate) use counter::{Counter, counters};
 use lease::{Quota, Verdict};
 use members::Members;
 pub use names::{ClientKey, LimitKey, is_reserved};
@@ -127,6 +129,8 @@ impl Limits {
             // What is known of clients is by the old window.
             self.accounts.take();
         }
+        // Who was refused may have a greater limit now.
+        self.accounts.borrow().iter().for_each(|account| account.lease.borrow_mut().may_ask());
         self.rules.replace(Rc::new(rules));
     }
 
@@ -134,7 +138,7 @@ impl Limits {
     /// runtime, once a request.
     pub fn decide_now(&self, key: &LimitKey) -> Option<Decision> {
         let rules = self.rules.borrow();
-        let (now, quota) = (self.store.clock.micros(), rules.quota(key));
+        let (now, quota) = (self.store.clock.micros(), rules.quota(key.tier));
         let mut accounts = self.accounts.borrow_mut();
         let account = accounts.of(key, now, &quota);
         let verdict = account.lease.borrow_mut().arrive(now, &quota);
@@ -152,7 +156,7 @@ impl Limits {
     /// at any time.
     pub async fn decide(&self, key: &LimitKey) -> Decision {
         let rules = Rc::clone(&self.rules.borrow());
-        let quota = rules.quota(key);
+        let quota = rules.quota(key.tier);
         let account = {
             let mut accounts = self.accounts.borrow_mut();
             Rc::clone(accounts.of(key, self.store.clock.micros(), &quota))
@@ -161,7 +165,10 @@ impl Limits {
             return self.decide_alone(&account, &quota, &rules);
         }
         let _place = account.wait();
-        let settled = account.bell.until(|| self.look_again(&account, &quota, &rules));
+        let settled = async {
+            self.connected().await;
+            account.bell.until(|| self.look_again(&account, &quota, &rules)).await
+        };
         match monoio::time::timeout(LIMIT_WAIT, settled).await {
             Ok(Some(decision)) => decision,
             Ok(None) => self.decide_alone(&account, &quota, &rules),
@@ -170,6 +177,12 @@ impl Limits {
                 self.decide_alone(&account, &quota, &rules)
             }
         }
+    }
+
+    /// Waits while the connection is being made for the first time.
+    async fn connected(&self) {
+        // Where it cannot be made, what asks next finds out.
+        let _ = self.store.attempt_ended().await;
     }
 
     /// What is decided on a request that waits; `None`: the store is still to answer; `Some(None)`: it will not.
@@ -219,8 +232,9 @@ impl Limits {
     /// As `tier_now`, but asks the store where that is needed, at most `MEMBER_WAIT`. What it does not answer counts as in no
     /// tier. May be dropped at any time.
     pub async fn tier<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Membership {
-        let reads: Vec<_> = names.clone().filter_map(|name| self.members.read(name)).collect();
         let all_read = async {
+            self.connected().await;
+            let reads: Vec<_> = names.clone().filter_map(|name| self.members.read(name)).collect();
             for read in reads {
                 read.ended().await;
             }
@@ -240,7 +254,7 @@ impl Limits {
     pub fn tick(&self) {
         let rules = Rc::clone(&self.rules.borrow());
         let now = self.store.clock.micros();
-        let overdue = self.accounts.borrow_mut().sweep(now, |key| rules.quota(key));
+        let overdue = self.accounts.borrow_mut().sweep(now, |key| rules.quota(key.tier));
         for (account, quota) in overdue {
             self.calls.give_back(&account, &quota, &rules);
         }
@@ -272,8 +286,8 @@ pub struct Membership {
 }
 
 impl LimitRules {
-    fn quota(&self, key: &LimitKey) -> Quota {
-        let tier = &self.tiers[key.tier.min(self.tiers.len() - 1)];
+    fn quota(&self, tier: usize) -> Quota {
+        let tier = &self.tiers[tier.min(self.tiers.len() - 1)];
         Quota { limit: tier.limit, window: micros(self.window) }
     }
 }

@@ -7,6 +7,7 @@ mod differences;
 mod docs;
 mod good;
 mod https;
+mod rate_limit;
 mod samples;
 
 use std::path::Path;

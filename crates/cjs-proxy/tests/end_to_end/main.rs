@@ -36,6 +36,7 @@ mod marks_of_others;
 mod names;
 mod nghttp2_clients;
 mod python_clients;
+mod rate_limits;
 mod redis_certificates;
 mod redis_outages;
 mod redis_over_tls;

@@ -1,4 +1,4 @@
-//! The real binary run to its end: `routes` and what it prints.
+//! The real binary run to its end: `routes` and `limits`, and what they print.
 
 use std::io::Write;
 use std::path::Path;
@@ -38,6 +38,10 @@ impl Config {
         routes(&self.path().join("c.json"), arguments, "")
     }
 
+    pub(crate) fn limits(&self, arguments: &[&str]) -> Ended {
+        command("limits", &self.path().join("c.json"), arguments, "")
+    }
+
     /// With this on its standard input.
     pub(crate) fn routes_reading(&self, arguments: &[&str], input: &str) -> Ended {
         routes(&self.path().join("c.json"), arguments, input)
@@ -46,8 +50,12 @@ impl Config {
 
 /// `routes` with this config file.
 pub(crate) fn routes(config: &Path, arguments: &[&str], input: &str) -> Ended {
+    command("routes", config, arguments, input)
+}
+
+fn command(name: &str, config: &Path, arguments: &[&str], input: &str) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_cjs-proxy"))
-        .arg("routes")
+        .arg(name)
         .args(arguments)
         .arg("-c")
         .arg(config)

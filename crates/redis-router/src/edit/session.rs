@@ -2,9 +2,11 @@
 
 mod change;
 mod import;
+mod limits;
 mod show;
 mod walk;
 
+pub use limits::Used;
 pub(crate) use show::in_force;
 
 use redis::{Cmd, ConnectionLike, ServerError, Value, cmd};

@@ -66,6 +66,10 @@ impl Accounts {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Account>> {
+        self.turns.iter()
+    }
+
     /// Looks at the next ones in turn: forgets those that nothing is known of, and returns those that have tokens to give
     /// back.
     pub(super) fn sweep(

@@ -75,7 +75,10 @@ impl Calls {
         if account.lease.borrow().is_asking() {
             return true;
         }
-        let Some(connection) = self.free_connection() else { return false };
+        let Some(connection) = self.free_connection() else {
+            self.say(format_args!("no connection, or too much is asked already"));
+            return false;
+        };
         let ask = account.lease.borrow_mut().ask(now, quota, account.waiting());
         if let Some(ask) = ask {
             self.begin(connection, Rc::clone(account), *quota, (rules, ask));
@@ -138,9 +141,14 @@ impl Calls {
     }
 
     /// Nothing is asked for so long.
-    fn trouble_for(&self, pause: Duration, why: std::fmt::Arguments<'_>) {
+    fn trouble_for(&self, pause: Duration, why: fmt::Arguments<'_>) {
+        self.trouble_until.set(self.store.clock.micros() + micros(pause));
+        self.say(why);
+    }
+
+    /// Tells the operator, now and then.
+    fn say(&self, why: fmt::Arguments<'_>) {
         let now = self.store.clock.micros();
-        self.trouble_until.set(now + micros(pause));
         if self.said_at.get().is_none_or(|at| now - at >= 1_000 * REFUSAL_PAUSE_MS) {
             self.said_at.set(Some(now));
             let name = &self.store.name;

@@ -292,6 +292,11 @@ impl Account {
         self.leases[at] = lease;
     }
 
+    /// Asking is of use again: the limit may be another.
+    pub(super) fn may_ask(&mut self) {
+        self.refused_until = 0;
+    }
+
     /// No answer comes to what was asked last.
     pub(super) fn lost(&mut self) {
         self.standing = Standing::Known;

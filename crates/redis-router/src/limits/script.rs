@@ -12,6 +12,9 @@ pub(super) const SOURCE: &str = include_str!("lease.lua");
 /// Counts cores.
 pub(super) const PRESENCE: &str = include_str!("presence.lua");
 
+/// Forgets what a client has used.
+pub(super) const RESET: &str = include_str!("reset.lua");
+
 /// What EVALSHA calls `SOURCE`.
 pub(super) fn digest() -> &'static str {
     static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(SOURCE));

@@ -10,7 +10,7 @@ fn faults(text: &str) -> Vec<String> {
     lines.iter().map(|line| line.strip_prefix("c.json: ").expect("names the file").to_owned()).collect()
 }
 
-fn check(table: &[(&str, &str)]) {
+pub(super) fn check(table: &[(&str, &str)]) {
     for (text, message) in table {
         assert_eq!(faults(text), [*message], "{text}");
     }
@@ -53,45 +53,6 @@ fn unknown_keys() {
             "server.port: unknown key; keys are nested objects, such as {\"server\": {\"port\": 80}}",
         ),
         (r#"{"ze\nbra": 1}"#, "ze\\nbra: unknown key; docs/CONFIG.md lists the keys"),
-    ]);
-}
-
-#[test]
-fn rate_limits() {
-    check(&[
-        (
-            r#"{"rateLimit": {"window": 0}}"#,
-            "rateLimit.window: 0 is out of range; accepted: seconds from 1 to 86400",
-        ),
-        (r#"{"rateLimit": {"tiers": {}}}"#, "rateLimit.tiers: names 0 tiers; accepted: 1 to 16"),
-        (
-            r#"{"rateLimit": {"tiers": {"a": 0}}}"#,
-            "rateLimit.tiers.a: 0 is not accepted; accepted: a whole number from 1 to 1000000000000",
-        ),
-        (
-            r#"{"rateLimit": {"tiers": {"a": 5, "b": 5}}}"#,
-            "rateLimit.tiers.b: 5 is the limit of \"a\" too; accepted: each limit once, as the greater one is the higher tier",
-        ),
-        (
-            r#"{"rateLimit": {"tiers": {"a b": 5}}}"#,
-            "rateLimit.tiers.a b: the name is not accepted; accepted: 1 to 64 letters, digits, \"-\", \"_\" and \".\"",
-        ),
-        (
-            r#"{"rateLimit": {"tiers": {"dead": 5}}}"#,
-            "rateLimit.tiers.dead: the name is that of other keys in Redis; choose another",
-        ),
-        (
-            r#"{"rateLimit": {"tiers": [5]}}"#,
-            "rateLimit.tiers: [5] is not accepted; accepted: an object of tier names and limits from 1 to 1000000000000",
-        ),
-        (
-            r#"{"rateLimit": {"identify": ["origin", "header:"]}}"#,
-            "rateLimit.identify[1]: \"header:\" is not accepted; accepted: a list of \"header:<name>\", \"referer\" and \"origin\"",
-        ),
-        (
-            r#"{"rateLimit": {"onStoreError": "panic"}}"#,
-            "rateLimit.onStoreError: \"panic\" is not accepted; accepted: \"local\" or \"allow\" or \"deny\"",
-        ),
     ]);
 }
 
