@@ -8,9 +8,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
-use redis_router::Router;
+use redis_router::{Router, Tier};
 use slab::Slab;
 
 use crate::account::Account;
@@ -62,11 +63,33 @@ pub(crate) struct Rules {
     pub(crate) limits: HeadLimits,
     pub(crate) client_patience: ClientPatience,
     pub(crate) backend_patience: BackendPatience,
+    /// What clients are told of the limit of each tier.
+    pub(crate) told_limits: Vec<ToldLimit>,
+}
+
+/// What clients are told of a limit.
+pub(crate) struct ToldLimit {
+    /// Both fields up to how much is left (draft-ietf-httpapi-ratelimit-headers-10).
+    pub(crate) text: String,
+    /// The window in whole seconds.
+    pub(crate) window: u64,
+}
+
+impl ToldLimit {
+    fn of(window: Duration, tier: &Tier) -> Self {
+        let window = window.as_secs() + u64::from(window.subsec_nanos() > 0);
+        let Tier { name, limit } = tier;
+        let text = format!("RateLimit-Policy: \"{name}\";q={limit};w={window}\r\nRateLimit: \"{name}\";r=");
+        Self { text, window }
+    }
 }
 
 impl Rules {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         let timeouts = &settings.timeouts;
+        let rules = settings.rate_limit.as_ref().map(|limit| &limit.rules);
+        let told_limits =
+            rules.map(|rules| rules.tiers.iter().map(|tier| ToldLimit::of(rules.window, tier)).collect());
         Self {
             limits: HeadLimits {
                 bytes: settings.limits.header_bytes,
@@ -83,6 +106,7 @@ impl Rules {
                 body: Ticks::of(timeouts.backend_body),
                 tunnel: Ticks::of(timeouts.tunnel_idle),
             },
+            told_limits: told_limits.unwrap_or_default(),
             settings,
         }
     }

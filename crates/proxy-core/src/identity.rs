@@ -32,6 +32,9 @@ const NAMES_MAX: usize = 8;
 
 /// The host in an absolute URI (RFC 3986 section 3.2.2), without port, in lower case.
 fn host_in(uri: &[u8]) -> Option<Cow<'_, str>> {
+    if uri.is_empty() {
+        return None;
+    }
     let uri = std::str::from_utf8(uri).ok()?;
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;

@@ -139,16 +139,23 @@ impl Limits {
     pub fn decide_now(&self, key: &LimitKey) -> Option<Decision> {
         let rules = self.rules.borrow();
         let (now, quota) = (self.store.clock.micros(), rules.quota(key.tier));
-        let mut accounts = self.accounts.borrow_mut();
-        let account = accounts.of(key, now, &quota);
-        let verdict = account.lease.borrow_mut().arrive(now, &quota);
-        match verdict {
+        let account = self.accounts.borrow_mut().of(key, now, &quota);
+        let mut lease = account.lease.borrow_mut();
+        match lease.arrive(now, &quota) {
             Verdict::Waits => None,
             Verdict::Admitted => {
-                self.calls.ask(account, &quota, &rules);
+                let runs_low = lease.runs_low(now);
+                drop(lease);
+                if runs_low {
+                    // What is not asked now is asked by a later request.
+                    let _ = self.calls.ask(&account, &quota, &rules);
+                }
                 Some(Decision::Admitted(account.budget(now, &quota)))
             }
-            Verdict::Refused => Some(Decision::Refused(account.budget(now, &quota))),
+            Verdict::Refused => {
+                drop(lease);
+                Some(Decision::Refused(account.budget(now, &quota)))
+            }
         }
     }
 
@@ -157,10 +164,7 @@ impl Limits {
     pub async fn decide(&self, key: &LimitKey) -> Decision {
         let rules = Rc::clone(&self.rules.borrow());
         let quota = rules.quota(key.tier);
-        let account = {
-            let mut accounts = self.accounts.borrow_mut();
-            Rc::clone(accounts.of(key, self.store.clock.micros(), &quota))
-        };
+        let account = self.accounts.borrow_mut().of(key, self.store.clock.micros(), &quota);
         if account.bell.waiters() >= WAITERS_MAX {
             return self.decide_alone(&account, &quota, &rules);
         }

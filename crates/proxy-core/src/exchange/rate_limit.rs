@@ -75,20 +75,18 @@ impl Exchange<'_> {
             _ => None,
         };
         if let Some(seconds) = refused {
-            put(lines, &["Retry-After: "], seconds);
+            put(lines, "Retry-After: ", seconds);
             lines.extend_from_slice(b"\r\n");
         }
         if settings.dry_run || (refused.is_none() && !settings.headers) {
             return;
         }
-        let (tier, budget) = (&settings.rules.tiers[limited.tier].name, &limited.budget);
-        let window = settings.rules.window.as_millis().div_ceil(1000) as u64;
-        let left = if refused.is_some() { 0 } else { budget.left };
-        put(lines, &["RateLimit-Policy: \"", tier, "\";q="], budget.limit);
-        put(lines, &[";w="], window);
-        put(lines, &["\r\nRateLimit: \"", tier, "\";r="], left);
+        let told = &self.rules.told_limits[limited.tier];
+        let left = if refused.is_some() { 0 } else { limited.budget.left };
+        lines.reserve(told.text.len() + LEFT_AND_TIME_BYTES);
+        put(lines, &told.text, left);
         // What was lent ahead of its use counts as used at the end of its lease.
-        put(lines, &[";t="], seconds(budget).min(window));
+        put(lines, ";t=", seconds(&limited.budget).min(told.window));
         lines.extend_from_slice(b"\r\n");
     }
 
@@ -99,13 +97,16 @@ impl Exchange<'_> {
     }
 }
 
+/// Bytes that two numbers and what stands between them take at most.
+const LEFT_AND_TIME_BYTES: usize = 48;
+
 /// Whole seconds until more is to be had; at least one.
 fn seconds(budget: &Budget) -> u64 {
-    (budget.resets_in.as_millis() as u64).div_ceil(1000).max(1)
+    let begun = u64::from(budget.resets_in.subsec_nanos() > 0);
+    (budget.resets_in.as_secs() + begun).max(1)
 }
 
-/// Appends `parts` and a number behind them.
-fn put(lines: &mut Vec<u8>, parts: &[&str], number: u64) {
-    parts.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
+fn put(lines: &mut Vec<u8>, text: &str, number: u64) {
+    lines.extend_from_slice(text.as_bytes());
     lines.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

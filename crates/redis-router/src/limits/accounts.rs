@@ -33,21 +33,21 @@ pub(super) struct Accounts {
 impl Accounts {
     /// The account of `key`, a new one where it has none. Where there are too many one that was not used lately goes: its
     /// leases are lost, which admits nobody more.
-    pub(super) fn of(&mut self, key: &LimitKey, now: u64, quota: &Quota) -> &Rc<Account> {
-        if !self.by_key.contains_key(key) {
-            self.make_room();
-            let account = Rc::new(Account {
-                key: key.clone(),
-                lease: RefCell::new(lease::Account::new(now, quota)),
-                bell: Bell::default(),
-                waiting: Cell::new(0),
-                used: Cell::new(true),
-            });
-            self.turns.push_back(Rc::clone(&account));
-            self.by_key.insert(key.clone(), account);
+    pub(super) fn of(&mut self, key: &LimitKey, now: u64, quota: &Quota) -> Rc<Account> {
+        if let Some(account) = self.by_key.get(key) {
+            account.used.set(true);
+            return Rc::clone(account);
         }
-        let account = self.by_key.get(key).expect("it was just put in");
-        account.used.set(true);
+        self.make_room();
+        let account = Rc::new(Account {
+            key: key.clone(),
+            lease: RefCell::new(lease::Account::new(now, quota)),
+            bell: Bell::default(),
+            waiting: Cell::new(0),
+            used: Cell::new(true),
+        });
+        self.turns.push_back(Rc::clone(&account));
+        self.by_key.insert(key.clone(), Rc::clone(&account));
         account
     }
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn there_are_never_too_many_and_who_is_at_work_stays() {
         let mut accounts = Accounts::default();
-        let busy = Rc::clone(accounts.of(&key(0), 0, &QUOTA));
+        let busy = accounts.of(&key(0), 0, &QUOTA);
         let place = busy.wait();
         for number in 1..3 * LIMIT_CLIENTS_MAX as u32 {
             accounts.of(&key(number), 0, &QUOTA);
@@ -152,7 +152,7 @@ mod tests {
         }
         assert_eq!(accounts.by_key.len(), LIMIT_CLIENTS_MAX);
         assert_eq!(accounts.turns.len(), LIMIT_CLIENTS_MAX);
-        assert!(Rc::ptr_eq(accounts.of(&key(0), 0, &QUOTA), &busy));
+        assert!(Rc::ptr_eq(&accounts.of(&key(0), 0, &QUOTA), &busy));
         drop(place);
     }
 

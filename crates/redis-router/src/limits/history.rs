@@ -10,12 +10,15 @@ pub(super) struct History {
     counts: [u32; CHUNKS as usize + 1],
     /// Number of the present part.
     chunk: u64,
+    /// When it ends.
+    ends: u64,
 }
 
 impl History {
     /// `window` in microseconds, as in all of these.
     pub(super) fn new(now: u64, window: u64) -> History {
-        History { counts: [0; CHUNKS as usize + 1], chunk: now / chunk(window) }
+        let number = now / chunk(window);
+        History { counts: [0; CHUNKS as usize + 1], chunk: number, ends: (number + 1) * chunk(window) }
     }
 
     pub(super) fn add(&mut self, now: u64, window: u64, requests: u32) {
@@ -43,14 +46,14 @@ impl History {
     }
 
     fn turn(&mut self, now: u64, window: u64) {
-        let chunk = now / chunk(window);
-        let passed = chunk.saturating_sub(self.chunk);
-        if passed > 0 {
-            let passed = usize::try_from(passed).unwrap_or(usize::MAX).min(self.counts.len());
-            self.counts.rotate_right(passed);
-            self.counts[..passed].fill(0);
-            self.chunk = chunk;
+        if now < self.ends {
+            return;
         }
+        let number = now / chunk(window);
+        let passed = usize::try_from(number - self.chunk).unwrap_or(usize::MAX).min(self.counts.len());
+        self.counts.rotate_right(passed);
+        self.counts[..passed].fill(0);
+        (self.chunk, self.ends) = (number, (number + 1) * chunk(window));
     }
 }
 

@@ -323,14 +323,13 @@ impl Account {
     }
 
     /// Whether the tokens at hand will not last until more have come.
-    fn runs_low(&self, now: u64) -> bool {
+    pub(super) fn runs_low(&self, now: u64) -> bool {
         let held = || self.leases.iter().filter(|lease| lease.tokens > 0);
         if held().count() != 1 || now < self.refused_until {
             return false;
         }
         let ahead = AHEAD * self.round_trip;
-        let needed = self.demand.expected(now, ahead);
-        held().any(|lease| lease.tokens <= needed || lease.dies <= now + ahead)
+        held().any(|lease| lease.dies <= now + ahead || self.demand.needs(lease.tokens, now, ahead))
     }
 
     /// Tokens left in the window, as far as is known here.
@@ -364,12 +363,13 @@ impl Demand {
     }
 
     fn turn(&mut self, now: u64) {
-        let passed = now.saturating_sub(self.started) / self.period;
-        if passed > 0 {
-            self.last = if passed == 1 { self.now } else { 0 };
-            self.now = 0;
-            self.started += passed * self.period;
+        if now < self.started + self.period {
+            return;
         }
+        let passed = (now - self.started) / self.period;
+        self.last = if passed == 1 { self.now } else { 0 };
+        self.now = 0;
+        self.started += passed * self.period;
     }
 
     /// Thousandths of requests a second.
@@ -379,9 +379,9 @@ impl Demand {
         ((self.now + self.last) * 1_000_000_000).div_ceil(micros)
     }
 
-    /// Requests in the next `micros`, as things stand.
-    fn expected(&self, now: u64, micros: u64) -> u64 {
-        (self.now + self.last) * micros / self.period_so_far(now).max(1)
+    /// Whether the next `micros` will need `tokens`, as things stand.
+    fn needs(&self, tokens: u64, now: u64, micros: u64) -> bool {
+        tokens.saturating_mul(self.period_so_far(now)) <= (self.now + self.last).saturating_mul(micros)
     }
 
     fn period_so_far(&self, now: u64) -> u64 {
