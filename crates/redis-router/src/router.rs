@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use crate::addresses::{AddressSets, Addresses};
 use crate::backend::Backend;
 use crate::bounds::HOST_BYTES_MAX;
 use crate::certificates::Pem;
@@ -29,6 +30,7 @@ use crate::upkeep;
 pub struct Router {
     routes: Routes,
     deaths: Rc<Deaths>,
+    addresses: Rc<Addresses>,
 }
 
 #[derive(Clone)]
@@ -58,14 +60,18 @@ impl Router {
     /// Routes of a Redis server. Nothing is known before `run` has connected.
     pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
         let store = Store::new(settings, cache);
-        Router { deaths: store.deaths.clone(), routes: Routes::Redis(Rc::new(LookUp::new(store))) }
+        Router {
+            deaths: store.deaths.clone(),
+            addresses: store.addresses.clone(),
+            routes: Routes::Redis(Rc::new(LookUp::new(store))),
+        }
     }
 
     /// Routes of a table.
     pub fn table(table: Arc<Table>) -> Router {
         let deaths = Rc::new(Deaths::new(Rc::new(Clock::new())));
         let table = CoreTable::new(&table, &deaths);
-        Router { deaths, routes: Routes::Table(Rc::new(RefCell::new(table))) }
+        Router { deaths, addresses: Rc::default(), routes: Routes::Table(Rc::new(RefCell::new(table))) }
     }
 
     /// Keeps the connection to the store up until `stop`; ends only when every task and read it started has ended. Run it
@@ -123,6 +129,13 @@ impl Router {
             Routes::Redis(look_up) => look_up.certificates.find(host).await,
             Routes::Table(_) => Ok(None),
         }
+    }
+
+    /// Which clients are denied, and for which no limit holds: the sets `deny:ip` and `allow:ip` as this core last read them.
+    /// Read before the first look-up is answered, and again when they change; while the store is away they stay. Empty for a
+    /// table. Costs next to nothing.
+    pub fn addresses(&self) -> Rc<AddressSets> {
+        self.addresses.sets()
     }
 
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
