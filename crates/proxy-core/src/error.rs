@@ -76,6 +76,8 @@ pub(crate) enum Failure {
     ClientTimeout,
     /// The client left, or does not take its answer.
     ClientGone,
+    /// Clients of this address are served nothing.
+    Denied,
     /// The certificate of the connection is not for this host, and there is another that is.
     Misdirected,
     /// Nothing is served under this host.
@@ -109,6 +111,7 @@ impl Failure {
             Self::Client(fault) => Some(fault.client_status()),
             Self::ClientTimeout => Some(408),
             Self::ClientGone => None,
+            Self::Denied => Some(403),
             Self::Misdirected => Some(421),
             Self::NoFrontend => Some(400),
             Self::RoutesUnavailable(_) | Self::BackendBusy | Self::Shortage(_) => Some(503),
@@ -142,6 +145,7 @@ impl std::fmt::Display for Failure {
             Self::Client(fault) => write!(f, "bad request: {fault}"),
             Self::ClientTimeout => f.write_str("client too slow with its request"),
             Self::ClientGone => f.write_str("client left"),
+            Self::Denied => f.write_str("the client's address is denied (deny:ip)"),
             Self::Misdirected => f.write_str("the host is not one of the certificate of this connection"),
             Self::NoFrontend => f.write_str("no frontend for this host"),
             Self::RoutesUnavailable(why) => write!(f, "routes unavailable: {why}"),

@@ -1,6 +1,7 @@
 //! One request and its response, in the order they live: route, backend, request sent, response relayed, log
 //! line. The only place that knows this order.
 
+mod admission;
 mod own_answers;
 mod record;
 
@@ -140,7 +141,9 @@ pub(crate) async fn run(
 
 impl Exchange<'_> {
     async fn serve(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes)?;
+        let begun = downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes);
+        self.admit()?;
+        begun?;
         if self.request.host == PING_HOST {
             return self.answer_ping(downstream).await;
         }
@@ -154,6 +157,8 @@ impl Exchange<'_> {
             return Err(Failure::Misdirected);
         }
         let route = self.route().await?;
+        // Where that waited for the store to be read at all, nothing was known of the client before.
+        self.admit()?;
         self.route = Some(Rc::clone(&route));
         if self.wants_https() && !self.came_by_https() {
             return self.redirect_to_https(downstream).await;

@@ -1,6 +1,5 @@
 //! What is left of an exchange once it is over: its line in the access log.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Exchange;
@@ -27,7 +26,7 @@ impl Exchange<'_> {
         // Where a backend answered, its answer's end is the exchange's end.
         let ended = self.backend_answered_at.unwrap_or_else(clock::now);
         let entry = Entry {
-            client: self.logged_client(),
+            client: self.client_address(),
             time: &self.core.log_time.borrow(),
             request: request_line,
             status: self.status,
@@ -43,18 +42,5 @@ impl Exchange<'_> {
             backend: self.asked_backend_at.map_or(Duration::ZERO, |at| ended - at),
         };
         log.write(&entry, settings.format);
-    }
-
-    /// The client as a trusted proxy names it (the last address of X-Forwarded-For), else the peer.
-    fn logged_client(&self) -> IpAddr {
-        if !self.client.trusted {
-            return self.client.address;
-        }
-        let forwarded = self.request.forwarded_for.within(&self.request.bytes);
-        let last = forwarded.rsplit(|&byte| byte == b',').next().unwrap_or_default();
-        std::str::from_utf8(last.trim_ascii())
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(self.client.address)
     }
 }
