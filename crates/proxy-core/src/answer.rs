@@ -88,6 +88,7 @@ fn built_in_page(status: u16) -> String {
     let reason = reason(status);
     let explanation = match status {
         400 => "The request was not understood, or nothing is served under this host name.",
+        403 => "This server is not open to your address.",
         405 => "This method is not offered here.",
         408 => "The request took too long to arrive.",
         413 => "The request is larger than this server accepts.",
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_page_states_its_true_length() {
-        for status in [400, 405, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504, 505] {
+        for status in [400, 403, 405, 408, 413, 414, 421, 429, 431, 500, 502, 503, 504, 505] {
             let text = text(status, &Pages::default(), false);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(

@@ -76,6 +76,8 @@ pub(crate) enum Failure {
     ClientTimeout,
     /// The client left, or does not take its answer.
     ClientGone,
+    /// Clients of this address are served nothing.
+    Denied,
     /// The certificate of the connection is not for this host, and there is another that is.
     Misdirected,
     /// The client has used up its limit.
@@ -116,6 +118,7 @@ impl Failure {
             Self::Client(fault) => Some(fault.client_status()),
             Self::ClientTimeout => Some(408),
             Self::ClientGone => None,
+            Self::Denied => Some(403),
             Self::Misdirected => Some(421),
             Self::OverLimit { .. } => Some(429),
             Self::NoFrontend => Some(400),
@@ -152,6 +155,7 @@ impl std::fmt::Display for Failure {
             Self::Client(fault) => write!(f, "bad request: {fault}"),
             Self::ClientTimeout => f.write_str("client too slow with its request"),
             Self::ClientGone => f.write_str("client left"),
+            Self::Denied => f.write_str("the client's address is denied (deny:ip)"),
             Self::Misdirected => f.write_str("the host is not one of the certificate of this connection"),
             Self::OverLimit { seconds } => write!(f, "over the limit for {seconds} s"),
             Self::LimitsUnavailable => {

@@ -1,6 +1,7 @@
 //! One request and its response, in the order they live: limit, route, backend, request sent, response relayed, log
 //! line. The only place that knows this order.
 
+mod admission;
 mod client_address;
 mod own_answers;
 mod rate_limit;
@@ -146,7 +147,9 @@ pub(crate) async fn run(
 
 impl Exchange<'_> {
     async fn serve(&mut self, downstream: &mut Downstream<'_>) -> Result<Ending, Failure> {
-        downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes)?;
+        let begun = downstream.body.begin(self.request.body, self.rules.settings.limits.body_bytes);
+        self.admit()?;
+        begun?;
         if self.request.host == PING_HOST {
             return self.answer_ping(downstream).await;
         }
@@ -161,6 +164,8 @@ impl Exchange<'_> {
         }
         self.stay_within_limit().await?;
         let route = self.route().await?;
+        // Where that waited for the store to be read at all, nothing was known of the client before.
+        self.admit()?;
         self.route = Some(Rc::clone(&route));
         if self.wants_https() && !self.came_by_https() {
             return self.redirect_to_https(downstream).await;

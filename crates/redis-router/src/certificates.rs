@@ -132,7 +132,7 @@ impl Certificates {
     async fn read_once(&self, host: &str) -> Result<Row, Unavailable> {
         let store = &*self.store;
         let lost = || store.away("the connection was lost under the read".into());
-        let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Err(lost()) };
+        let Some(InUse { connection, age_max_ms, .. }) = store.in_use() else { return Err(lost()) };
         let (keys, sent_ms) = (self.keys(host), store.clock.refresh());
         let moment = store.tracking.moment(keys.iter().map(String::as_str));
         let mut pipeline = Pipeline::default();

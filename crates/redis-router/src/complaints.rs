@@ -6,7 +6,8 @@ use std::hash::BuildHasher;
 
 use log::warn;
 
-use crate::bounds::COMPLAINTS_MAX;
+use crate::address_set;
+use crate::bounds::{ADDRESSES_MAX, COMPLAINTS_MAX};
 use crate::frontend::Frontend;
 
 /// What a key holds.
@@ -15,6 +16,8 @@ pub(crate) enum Kind {
     List,
     Hash,
     Set,
+    /// A set of addresses.
+    Addresses,
 }
 
 #[derive(Default)]
@@ -41,6 +44,7 @@ impl Complaints {
                 Kind::List => ("list", "RPUSH key identifier http://backend:port ..."),
                 Kind::Hash => ("hash", "HSET key balance random ..."),
                 Kind::Set => ("set", "SADD key index ..."),
+                Kind::Addresses => ("set", "SADD key 192.0.2.7 2001:db8::/32 ..."),
             };
             warn!("key {key:?} holds no {kind} and counts as absent; accepted: {accepted}");
         }
@@ -60,6 +64,33 @@ impl Complaints {
         if self.is_new(&(key, field, reason)) {
             let field: String = field.chars().take(100).collect();
             warn!("key {key:?}: option {field:?} is not used: {reason}");
+        }
+    }
+
+    /// A member of the set of addresses `key` that is none.
+    pub(crate) fn invalid_address(&self, key: &str, member: &[u8]) {
+        if self.is_new(&(key, member)) {
+            let member: String = String::from_utf8_lossy(member).chars().take(100).collect();
+            warn!("key {key:?}: member {member:?} is not used; accepted: {}", address_set::ACCEPTED);
+        }
+    }
+
+    /// A set of addresses that has more members than are looked at.
+    pub(crate) fn too_many_addresses(&self, key: &str) {
+        if self.is_new(&(key, "too many")) {
+            warn!(
+                "key {key:?}: members beyond {ADDRESSES_MAX} are not used; write networks instead of addresses"
+            );
+        }
+    }
+
+    /// A set of addresses that the server does not let us read.
+    pub(crate) fn unread_addresses(&self, key: &str, reason: &str) {
+        if self.is_new(&(key, reason)) {
+            warn!(
+                "key {key:?} cannot be read, and what was known of it stays in force: {reason}; an ACL user needs +sscan, \
+                 +pttl and ~{key}"
+            );
         }
     }
 

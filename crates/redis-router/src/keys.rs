@@ -72,6 +72,10 @@ pub(crate) struct Prefixes {
     pub(crate) reports: String,
     /// Before a host or `*.` and its parent: its certificate.
     pub(crate) certificates: String,
+    /// Whole key: addresses that are denied.
+    pub(crate) denied: String,
+    /// Whole key: addresses that no limit holds for.
+    pub(crate) allowed: String,
     /// Whole key: there while a built-in checker is at work.
     pub(crate) checker_sign: String,
     /// Before a backend's URL: who checks it.
@@ -91,6 +95,8 @@ impl Prefixes {
             dead: under("dead"),
             reports: under("died"),
             certificates: under("tls"),
+            denied: format!("{prefix}deny:ip"),
+            allowed: format!("{prefix}allow:ip"),
             checker_sign: format!("{prefix}checker:sign"),
             checker_locks: under("checker:lock"),
             sets: sets.iter().map(|set| format!("{prefix}{set}")).collect(),
@@ -101,8 +107,9 @@ impl Prefixes {
     /// beginning of another.
     pub(crate) fn followed(&self) -> Vec<&str> {
         let sets = self.sets.iter().map(String::as_str);
+        let addresses = [&*self.denied, &*self.allowed];
         let own = [&*self.lists, &*self.options, &*self.dead, &*self.certificates];
-        let mut all: Vec<&str> = own.into_iter().chain(sets).collect();
+        let mut all: Vec<&str> = own.into_iter().chain(addresses).chain(sets).collect();
         all.sort_unstable();
         // Sorted, whatever a prefix covers comes right behind it.
         all.dedup_by(|longer, shorter| longer.starts_with(*shorter));
@@ -192,22 +199,34 @@ mod tests {
         assert_eq!((&*prefixes.lists, &*prefixes.dead), ("staging:frontend:", "staging:dead:"));
         assert_eq!(
             prefixes.followed(),
-            ["staging:dead:", "staging:frontend:", "staging:options:", "staging:premium", "staging:tls:"]
+            [
+                "staging:allow:ip",
+                "staging:dead:",
+                "staging:deny:ip",
+                "staging:frontend:",
+                "staging:options:",
+                "staging:premium",
+                "staging:tls:"
+            ]
         );
         assert_eq!(Prefixes::new("", &[]).options, "options:");
     }
 
     #[test]
     fn no_followed_prefix_begins_another() {
-        let table: [(&[&str], &[&str]); 5] = [
+        let table: [(&[&str], &[&str]); 6] = [
             (
                 &["registered", "registered2", "registered"],
-                &["dead:", "frontend:", "options:", "registered", "tls:"],
+                &["allow:ip", "dead:", "deny:ip", "frontend:", "options:", "registered", "tls:"],
             ),
-            (&["de", "dead"], &["de", "frontend:", "options:", "tls:"]),
-            (&["frontend:a", "options"], &["dead:", "frontend:", "options", "tls:"]),
-            (&["a", "ab", "abc", "b"], &["a", "b", "dead:", "frontend:", "options:", "tls:"]),
-            (&["f", "d", "o"], &["d", "f", "o", "tls:"]),
+            (&["de", "dead"], &["allow:ip", "de", "frontend:", "options:", "tls:"]),
+            (&["frontend:a", "options"], &["allow:ip", "dead:", "deny:ip", "frontend:", "options", "tls:"]),
+            (&["a", "ab", "abc", "b"], &["a", "b", "dead:", "deny:ip", "frontend:", "options:", "tls:"]),
+            (&["f", "d", "o"], &["allow:ip", "d", "f", "o", "tls:"]),
+            (
+                &["deny:ip", "deny:ipv6", "allow"],
+                &["allow", "dead:", "deny:ip", "frontend:", "options:", "tls:"],
+            ),
         ];
         for (sets, expected) in table {
             let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();

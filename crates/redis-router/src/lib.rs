@@ -10,6 +10,7 @@
 //!               \---> line -> connection -> store                  the connection, and what is pushed over it:
 //!               \---> freshness -> handshake, signs                  keys written, deaths announced
 //!               \---> writer -> line                                the master, where a replica is read
+//!             addresses -> address_set, connection              who is denied and who is let pass without limits
 //!             checks -> changes, connection                        what a built-in health checker reads and writes
 //!             file, keys, frontend, backend, options, message, report   pure: texts and names
 //!   edit                                                          apart: for commands, synchronous
@@ -18,6 +19,8 @@
 //! Everything is of one core (`Rc`, `Cell`); only `Table` and `Frontend` may cross threads. Nothing waits for the server
 //! without a deadline, and a deadline never drops a pending read: it hangs up, and the read ends.
 
+mod address_set;
+mod addresses;
 mod announce;
 mod backend;
 mod bell;
@@ -61,6 +64,7 @@ mod tracking;
 mod upkeep;
 mod writer;
 
+pub use addresses::AddressSets;
 pub use backend::{Backend, BackendHost, Scheme};
 pub use certificates::Pem;
 pub use checks::{CheckError, Checks, Finding, Standing};

@@ -110,7 +110,7 @@ impl Reads {
 
     async fn read_once(&self, host: &str, question: &Question) -> Result<Row, Outcome> {
         let store = &*self.store;
-        let Some(InUse { connection, age_max_ms }) = store.in_use() else { return Err(Outcome::Lost) };
+        let Some(InUse { connection, age_max_ms, .. }) = store.in_use() else { return Err(Outcome::Lost) };
         let (sent_ms, announcements) = (store.clock.refresh(), store.deaths.announcements());
         let moment = store.tracking.moment(question.keys());
         let replies = connection.call(question.pipeline()).await?;

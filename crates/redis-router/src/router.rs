@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use crate::addresses::{AddressSets, Addresses};
 use crate::backend::Backend;
 use crate::bounds::HOST_BYTES_MAX;
 use crate::certificates::Pem;
@@ -30,6 +31,7 @@ use crate::upkeep;
 pub struct Router {
     routes: Routes,
     deaths: Rc<Deaths>,
+    addresses: Rc<Addresses>,
     limits: Option<Rc<Limits>>,
 }
 
@@ -60,15 +62,20 @@ impl Router {
     /// Routes of a Redis server. Nothing is known before `run` has connected.
     pub fn redis(settings: RedisSettings, cache: CacheSettings) -> Router {
         let store = Store::new(settings, cache);
-        let deaths = store.deaths.clone();
-        Router { deaths, routes: Routes::Redis(Rc::new(LookUp::new(store))), limits: None }
+        Router {
+            deaths: store.deaths.clone(),
+            addresses: store.addresses.clone(),
+            routes: Routes::Redis(Rc::new(LookUp::new(store))),
+            limits: None,
+        }
     }
 
     /// Routes of a table.
     pub fn table(table: Arc<Table>) -> Router {
         let deaths = Rc::new(Deaths::new(Rc::new(Clock::new())));
         let table = CoreTable::new(&table, &deaths);
-        Router { deaths, routes: Routes::Table(Rc::new(RefCell::new(table))), limits: None }
+        let routes = Routes::Table(Rc::new(RefCell::new(table)));
+        Router { deaths, addresses: Rc::default(), routes, limits: None }
     }
 
     /// Counts requests in the same Redis by `rules`. A table counts nothing.
@@ -142,6 +149,13 @@ impl Router {
             Routes::Redis(look_up) => look_up.certificates.find(host).await,
             Routes::Table(_) => Ok(None),
         }
+    }
+
+    /// Which clients are denied, and for which no limit holds: the sets `deny:ip` and `allow:ip` as this core last read them.
+    /// Read before the first look-up is answered, and again when they change; while the store is away they stay. Empty for a
+    /// table. Costs next to nothing.
+    pub fn addresses(&self) -> Rc<AddressSets> {
+        self.addresses.sets()
     }
 
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use redis::{PushKind, Value};
 
+use crate::addresses::Addresses;
 use crate::bell::Bell;
 use crate::bounds::{RECHECK_MS, WAITERS_MAX};
 use crate::changes::Changes;
@@ -37,6 +38,7 @@ pub(crate) struct Store {
     pub(crate) prefixes: Prefixes,
     pub(crate) clock: Rc<Clock>,
     pub(crate) deaths: Rc<Deaths>,
+    pub(crate) addresses: Rc<Addresses>,
     pub(crate) tracking: Tracking,
     pub(crate) rows: RefCell<Rows>,
     pub(crate) frontends: Interned,
@@ -69,6 +71,8 @@ enum LinkState {
 pub(crate) struct InUse {
     pub(crate) connection: Rc<Connection>,
     pub(crate) age_max_ms: u64,
+    /// The same for what the operator has set no age for.
+    pub(crate) built_in_age_ms: u64,
 }
 
 /// Where the connection to the store stands, for logs and `/readyz`.
@@ -117,6 +121,7 @@ impl Store {
             name: settings.deployment.to_string().into(),
             deaths: Rc::new(Deaths::new(clock.clone())),
             clock,
+            addresses: Rc::default(),
             tracking: Tracking::new(cache.rows),
             rows: RefCell::new(Rows::new(cache.rows)),
             frontends: Interned::default(),
@@ -223,16 +228,17 @@ impl Store {
 
     pub(crate) fn in_use(&self) -> Option<InUse> {
         match &*self.link.borrow() {
-            LinkState::Up { connection, mode, .. } if connection.is_open() => {
-                Some(InUse { connection: connection.clone(), age_max_ms: self.age_max_ms(mode) })
-            }
+            LinkState::Up { connection, mode, .. } if connection.is_open() => Some(InUse {
+                connection: connection.clone(),
+                age_max_ms: self.age_max_ms(mode),
+                built_in_age_ms: age_ms(mode, None),
+            }),
             _ => None,
         }
     }
 
-    /// How long a row read in this mode lives; `u64::MAX`: until it is changed.
     fn age_max_ms(&self, mode: &Mode) -> u64 {
-        mode.age_max(self.age_max).map_or(u64::MAX, |age_max| age_max.as_millis() as u64)
+        age_ms(mode, self.age_max)
     }
 
     /// Where marks are written; `None`: nowhere for now.
@@ -295,16 +301,20 @@ impl Store {
         }
     }
 
-    /// The handshake is done: rows from before count as ageing from now on.
-    pub(crate) fn link_up(&self, connection: &Rc<Connection>, server: &Server, mode: &Mode) {
+    /// A connection follows all changes from here on; what happened before it is unknown.
+    pub(crate) fn session_begun(&self) {
         self.tracking.new_session();
         self.changes.everything();
+    }
+
+    /// It can be used: rows from before it count as ageing from now on.
+    pub(crate) fn link_up(&self, connection: &Rc<Connection>, server: &Server, mode: &Mode) {
         self.up_since_ms.set(self.clock.refresh());
         let (connection, server, mode) = (connection.clone(), server.clone(), mode.clone());
         self.change_link(LinkState::Up { connection, server, mode });
     }
 
-    /// Milliseconds since the last handshake was done.
+    /// Milliseconds since the connection can be used.
     pub(crate) fn up_for_ms(&self) -> u64 {
         self.clock.refresh().saturating_sub(self.up_since_ms.get())
     }
@@ -357,4 +367,9 @@ impl Store {
         })
         .await
     }
+}
+
+/// How long what was read in this mode lives; `u64::MAX`: until it is changed. `configured`: as the operator set it.
+pub(crate) fn age_ms(mode: &Mode, configured: Option<Duration>) -> u64 {
+    mode.age_max(configured).map_or(u64::MAX, |age_max| age_max.as_millis() as u64)
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::addresses;
 use crate::bounds::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, DIAL_WAIT, PING_INTERVAL, PING_WAIT, TICK_MS};
 use crate::change_log::ChangeLog;
 use crate::connection::{Connection, Dialect, Lost};
@@ -12,17 +13,19 @@ use crate::line::{Line, NoLine};
 use crate::sentinel;
 use crate::signs::{self, Role, Signs};
 use crate::source::{Deployment, Endpoint};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::writer;
 
 /// Works until the store is stopped; then every task it started has ended.
 pub(crate) async fn keep<D: Dialer>(store: &Rc<Store>, dialer: D) {
     let dialer = Rc::new(dialer);
     let ticking = monoio::spawn(tick(store.clone()));
+    let addresses = monoio::spawn(addresses::keep(store.clone()));
     let beside = beside(store, &dialer);
     follow(store, &*dialer).await;
     store.link_failed("stopped");
     ticking.await;
+    addresses.await;
     if let Some(beside) = beside {
         beside.await;
     }
@@ -220,6 +223,10 @@ async fn use_up(
     log: &mut ChangeLog,
 ) -> Ended {
     let Granted { mode, deaf, signs, .. } = granted;
+    store.session_begun();
+    if let Err(Lost) = addresses::read_first(store, connection, store::age_ms(&mode, None)).await {
+        return Ended::Failed(connection.reason().to_owned());
+    }
     store.link_up(connection, &endpoint.server, &mode);
     log.up(&endpoint.server, &mode, signs.role);
     if let Some(why) = deaf {

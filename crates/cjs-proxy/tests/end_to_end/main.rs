@@ -6,6 +6,7 @@
 mod support;
 
 mod access_log;
+mod addresses;
 mod api_versions;
 mod bad_backends;
 mod balancing;

@@ -195,6 +195,20 @@ fn the_client_is_the_one_before_the_trusted_proxies() {
 }
 
 #[test]
+fn who_is_allowed_is_not_limited() {
+    let (_backend, scene) = scene(json!({}));
+    until_refused(&scene, &from("10.0.0.1"));
+    scene.redis.command("SADD allow:ip 10.0.0.0/30");
+    wait_until_all(&scene, &from("10.0.0.1"), |answer| answer.status == 200);
+    for _ in 0..60 {
+        let answer = ask(&scene, from("10.0.0.1"));
+        assert_eq!((answer.status, answer.head.get("RateLimit")), (200, None));
+    }
+    scene.redis.command("DEL allow:ip");
+    wait_until_all(&scene, &from("10.0.0.1"), |answer| answer.status == 429);
+}
+
+#[test]
 fn a_dry_run_counts_and_refuses_nobody() {
     let (_backend, scene) = scene(json!({ "dryRun": true }));
     for _ in 0..60 {

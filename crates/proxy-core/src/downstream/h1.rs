@@ -94,12 +94,11 @@ impl H1Reader {
     pub(crate) fn begin_body(&mut self, length: Length, limit: Option<u64>) -> Result<(), Failure> {
         self.messages.deadline().disarm();
         self.body_left = limit;
+        // Begun also where it is refused: whatever the answer is, a body that was not read is known to be there.
+        self.messages.begin_body(length);
         match (length, limit) {
             (Length::Bytes(bytes), Some(limit)) if bytes > limit => Err(Failure::Client(Fault::BodyTooLarge)),
-            _ => {
-                self.messages.begin_body(length);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 

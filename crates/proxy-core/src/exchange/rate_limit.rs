@@ -1,6 +1,8 @@
 //! Whether a request is within its client's limit: where a 429 is decided. Who counts what, and how it is kept exact, is the
 //! business of `redis_router`.
 
+use std::net::IpAddr;
+
 use redis_router::{Budget, ClientKey, Decision, LimitKey, Limits, Membership};
 
 use super::Exchange;
@@ -23,8 +25,12 @@ impl Exchange<'_> {
         else {
             return Ok(());
         };
+        let address = self.client_address();
+        if self.core.router.addresses().allows(address) {
+            return Ok(());
+        }
         let membership = self.membership(limits, settings).await;
-        let key = LimitKey { tier: membership.tier, client: self.counted(settings, &membership) };
+        let key = LimitKey { tier: membership.tier, client: counted(settings.counted, &membership, address) };
         let decision = match limits.decide_now(&key) {
             Some(decision) => decision,
             None => limits.decide(&key).await,
@@ -57,14 +63,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whose requests are counted. A name that is in no tier counts for nothing: anyone can make up as many as he likes.
-    fn counted(&self, settings: &RateLimit, membership: &Membership) -> ClientKey {
-        match (settings.counted, &membership.name) {
-            (Counted::Identity, Some(name)) => ClientKey::Identity(name.clone()),
-            _ => ClientKey::at(self.client_address()),
-        }
-    }
-
     /// Appends what the client may still do (draft-ietf-httpapi-ratelimit-headers-10), where it is to be told.
     pub(super) fn limit_lines(&self, lines: &mut Vec<u8>, failure: Option<&Failure>) {
         let (Some(limited), Some(settings)) = (&self.limited, &self.rules.settings.rate_limit) else {
@@ -94,6 +92,14 @@ impl Exchange<'_> {
     pub(super) fn tier(&self) -> Option<&str> {
         let settings = self.rules.settings.rate_limit.as_ref()?;
         Some(&settings.rules.tiers[self.limited?.tier].name)
+    }
+}
+
+/// Whose requests are counted. A name that is in no tier counts for nothing: anyone can make up as many as he likes.
+fn counted(counted: Counted, membership: &Membership, address: IpAddr) -> ClientKey {
+    match (counted, &membership.name) {
+        (Counted::Identity, Some(name)) => ClientKey::Identity(name.clone()),
+        _ => ClientKey::at(address),
     }
 }
 

@@ -289,6 +289,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         301 => "Moved Permanently",
         308 => "Permanent Redirect",
         400 => "Bad Request",
+        403 => "Forbidden",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",

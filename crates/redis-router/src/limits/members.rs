@@ -108,7 +108,7 @@ impl Members {
         Some(bell)
     }
 
-    async fn ask(&self, name: &str, InUse { connection, age_max_ms }: InUse) -> Option<Row> {
+    async fn ask(&self, name: &str, InUse { connection, age_max_ms, .. }: InUse) -> Option<Row> {
         let sent_ms = self.store.clock.refresh();
         let moment = self.store.tracking.moment(self.sets.iter().map(String::as_str));
         let mut pipeline = Pipeline::default();
