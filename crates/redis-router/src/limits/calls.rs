@@ -33,8 +33,8 @@ pub(super) struct Calls {
 }
 
 /// What a user of Redis needs.
-const MEND: &str = "; allow it: ACL SETUSER <user> ~<prefix>limit:* +eval +evalsha +hmget +hget +hset +hdel +hincrby +del \
-                    +pexpire +expire +time +zadd +zcard +zremrangebyscore";
+const MEND: &str = "; allow it: ACL SETUSER <user> ~<prefix>limit:* +eval +evalsha +hdel +hincrby +del +pexpire +zadd \
+                    +zremrangebyscore";
 
 /// Why a call has no answer.
 enum NoAnswer {

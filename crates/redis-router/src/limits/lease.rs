@@ -372,11 +372,14 @@ impl Demand {
         self.started += passed * self.period;
     }
 
-    /// Thousandths of requests a second.
+    /// Thousandths of requests a second. A single request tells next to nothing.
     fn rate(&mut self, now: u64, quota: &Quota) -> u64 {
         self.turn(now);
-        let micros = self.period_so_far(now).max(quota.bucket());
-        ((self.now + self.last) * 1_000_000_000).div_ceil(micros)
+        let (gaps, micros) = match self.now + self.last {
+            0 | 1 => (1, self.period),
+            requests => (requests - 1, self.period_so_far(now).max(quota.bucket())),
+        };
+        (gaps * 1_000_000_000).div_ceil(micros)
     }
 
     /// Whether the next `micros` will need `tokens`, as things stand.
