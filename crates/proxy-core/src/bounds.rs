@@ -32,6 +32,11 @@ pub(crate) const STORE_READ_BYTES: usize = 16 * 1024;
 /// Receives that find out whether a resting connection with TLS has got nothing but tickets and keys. One with more of
 /// them is closed.
 pub(crate) const QUIET_LOOKS: u32 = 4;
+/// A PROXY header of version 1, its line end included: the longest that the protocol has.
+pub(crate) const PROXY_TEXT_BYTES: usize = 107;
+/// One of version 2. Two addresses take 52; the rest are extensions, which are passed over, and a certificate's names
+/// among them fit.
+pub(crate) const PROXY_BINARY_BYTES: usize = 4 * 1024;
 /// Bulk buffers a core keeps for reuse; more are freed.
 pub(crate) const BULK_BUFFERS_KEPT: usize = 32;
 /// Room before a bulk buffer's payload for the size line of a chunk: eight hex digits and CRLF.

@@ -44,6 +44,7 @@ mod log_writer;
 mod memory;
 mod message_reader;
 mod pick;
+pub mod proxy_header;
 mod readiness;
 mod relay;
 mod reload;

@@ -77,6 +77,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "http",
             "json_log",
             "pick",
+            "proxy_header",
             "reload",
             "settings",
             "sticky",
