@@ -88,6 +88,14 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Whether `address` is that of a trusted proxy.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.settings.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+}
+
 impl Core {
     /// The rules for an exchange that begins now.
     pub(crate) fn rules(&self) -> Rc<Rules> {
@@ -309,7 +317,7 @@ impl Complaints {
         self.this_second.set(0);
         match self.withheld.take() {
             0 => {}
-            count => log::warn!("{count} more failed exchanges in this second, not shown"),
+            count => log::warn!("{count} more failures in this second, not shown"),
         }
     }
 }

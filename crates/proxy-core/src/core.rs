@@ -151,17 +151,11 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
 }
 
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
-    let serve = |stream, peer| {
+    let serve = |stream, address| {
         core.account.connections.add(1);
-        let (core, peer) = (Rc::clone(core), Peer { address: peer, port, secured: None });
-        match listener.speech {
-            #[cfg(debug_assertions)]
-            Speech::Plain if crate::hooks::begins_with_http_2() => {
-                monoio::spawn(conn::contain_panic(conn::h2::serve_plain(core, stream, peer)))
-            }
-            Speech::Plain => monoio::spawn(conn::contain_panic(conn::h1::serve_plain(core, stream, peer))),
-            Speech::Tls(at) => monoio::spawn(conn::contain_panic(conn::https::serve(core, stream, peer, at))),
-        };
+        let peer = Peer { address, introduced_by: None, port, secured: None };
+        let serving = conn::entry::serve(Rc::clone(core), stream, peer, listener.speech);
+        monoio::spawn(conn::contain_panic(serving));
     };
     listener.run(serve).await;
 }

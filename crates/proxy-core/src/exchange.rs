@@ -43,6 +43,8 @@ pub(crate) struct Client {
     pub(crate) address_text: String,
     /// Whether its forwarding fields are believed.
     pub(crate) trusted: bool,
+    /// Whether a PROXY header names it, which no client can write.
+    pub(crate) introduced: bool,
     /// Port it connected to.
     pub(crate) port: u16,
     /// What TLS tells of it; `None`: it does not speak it with us.

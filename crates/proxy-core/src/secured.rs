@@ -1,7 +1,7 @@
 //! Who is at the other end of a client's connection, what TLS tells of it, and which hosts it may ask for.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use crate::http::host;
 /// Who is at the other end of a client's connection.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// The proxy before this one that has named the client by a PROXY header; `None`: `address` is what connected.
+    pub(crate) introduced_by: Option<IpAddr>,
     /// The port it connected to.
     pub(crate) port: u16,
     /// What TLS tells of it; `None`: it does not speak it.

@@ -44,6 +44,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Peers whose `X-Forwarded-*` headers are believed. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// How connections are let in.
+    pub admission: Admission,
     /// Pages that replace the built-in ones.
     pub pages: Pages,
     /// Where the access log goes; `None`: no access log.
@@ -180,6 +182,13 @@ pub struct Timeouts {
     pub backend_body: Option<Duration>,
     /// Without a byte in either direction of a tunnel.
     pub tunnel_idle: Option<Duration>,
+}
+
+/// How connections of clients are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Whether trusted proxies begin their connections with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// Sizes a request may have.

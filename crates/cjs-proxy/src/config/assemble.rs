@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxy_core::settings::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, MemoryLimit, Pages,
-    Settings, Timeouts, Trust, Upstream,
+    AccessLog, AccessLogFormat, AccessLogTarget, Admission, Deaths, Limits, Listen, ListenAddress,
+    MemoryLimit, Pages, Settings, Timeouts, Trust, Upstream,
 };
 use redis_router::{Balance, CacheSettings};
 
@@ -106,6 +106,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         timeouts: timeouts(written),
         limits: limits(written, report),
         trusted_proxies: written.networks("server.trustedProxies"),
+        admission: admission(written, report),
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),
         memory: memory(written, machine, cores),
@@ -220,6 +221,14 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
         uri_bytes: size(uri_bytes),
         body_bytes: (body_bytes > 0).then_some(body_bytes),
     }
+}
+
+fn admission(written: &Written, report: &mut Report) -> Admission {
+    let proxy_protocol = written.bool("server.proxyProtocol");
+    if proxy_protocol && written.networks("server.trustedProxies").is_empty() {
+        report.warn("server.proxyProtocol: has no effect without server.trustedProxies");
+    }
+    Admission { proxy_protocol }
 }
 
 fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {

@@ -109,6 +109,7 @@ fn server(assembled: &Assembled) -> Value {
         "memoryLimit": settings.memory.bytes / (1024 * 1024),
         "maxSockets": settings.upstream.max_sockets,
         "port": port(settings),
+        "proxyProtocol": settings.admission.proxy_protocol,
         "retryOnError": settings.upstream.retries,
         "staticDir": assembled.static_dir,
         "tcpTimeout": seconds(assembled.tcp_timeout),

@@ -61,7 +61,6 @@ pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
-const PROXY_PROTOCOL: &str = "the PROXY protocol";
 const CONNECTION_LIMITS: &str = "connection limits";
 const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
@@ -145,8 +144,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether a first path segment such as `/12-01-31` selects a frontend of its own"),
     key("server.trustedProxies", &[], Networks, Json("[]"), Now,
         "Peers whose `X-Forwarded-*` headers are believed"),
-    key("server.proxyProtocol", &[], Bool, Json("false"), Later(PROXY_PROTOCOL),
-        "Whether trusted proxies open connections with a PROXY v1 or v2 header"),
+    key("server.proxyProtocol", &[], Bool, Json("false"), Now,
+        "Whether those in `trustedProxies` begin each connection with a PROXY header, v1 or v2"),
     key("server.limits.headerBytes", &[], Integer(1024, 1_048_576), Json("65536"), Now,
         "Bytes of a message head; beyond: 431"),
     key("server.limits.headers", &[], Integer(8, 1000), Json("100"), Now,

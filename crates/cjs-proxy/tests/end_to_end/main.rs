@@ -35,6 +35,7 @@ mod lifecycle;
 mod marks_of_others;
 mod names;
 mod nghttp2_clients;
+mod proxy_protocol;
 mod python_clients;
 mod redis_certificates;
 mod redis_outages;

@@ -1,5 +1,6 @@
 //! A client's connection, by protocol.
 
+pub(crate) mod entry;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod https;
@@ -22,11 +23,11 @@ pub(crate) fn contain_panic(task: impl Future<Output = ()>) -> impl Future<Outpu
 
 fn describe(rules: &Rules, peer: &Peer) -> Client {
     let address = peer.address.ip().to_canonical();
-    let trusted = rules.settings.trusted_proxies.iter().any(|network| network.contains(&address));
     Client {
         address,
         address_text: address.to_string(),
-        trusted,
+        trusted: rules.trusts(peer.introduced_by.unwrap_or(address)),
+        introduced: peer.introduced_by.is_some(),
         port: peer.port,
         secured: peer.secured.clone(),
     }

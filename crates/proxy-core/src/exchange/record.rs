@@ -45,9 +45,9 @@ impl Exchange<'_> {
         log.write(&entry, settings.format);
     }
 
-    /// The client as a trusted proxy names it (the last address of X-Forwarded-For), else the peer.
+    /// The client as a trusted proxy names it (by a PROXY header, else the last address of X-Forwarded-For), else the peer.
     fn logged_client(&self) -> IpAddr {
-        if !self.client.trusted {
+        if !self.client.trusted || self.client.introduced {
             return self.client.address;
         }
         let forwarded = self.request.forwarded_for.within(&self.request.bytes);

@@ -1,0 +1,67 @@
+//! What a connection passes before its first request: the PROXY header of a trusted proxy, where the settings ask for
+//! one. Then it is served by what is spoken where it came in.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use monoio::net::TcpStream;
+
+use crate::accept::Speech;
+use crate::bounds::HANDSHAKE_MAX;
+use crate::conn::{h1, https};
+use crate::context::Core;
+use crate::deadline::{Cut, Ticks};
+use crate::secured::Peer;
+use crate::stream::introduction::{Unintroduced, introduction};
+use crate::stream::{self, ReadHalf, WriteHalf};
+
+/// Serves a connection that was accepted, until it ends.
+pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, mut peer: Peer, speech: Speech) {
+    let halves = stream::split(stream, &core.connector.waits, Cut::Read);
+    let rules = core.rules();
+    if rules.settings.admission.proxy_protocol && rules.trusts(peer.address.ip()) {
+        let Some(introduced) = be_introduced(&core, &halves, peer).await else { return };
+        peer = introduced;
+    }
+    drop(rules);
+    match speech {
+        #[cfg(debug_assertions)]
+        Speech::Plain if crate::hooks::begins_with_http_2() => {
+            crate::conn::h2::serve(core, halves, peer).await;
+        }
+        Speech::Plain => h1::serve(core, halves, peer).await,
+        Speech::Tls(at) => https::serve(core, halves, peer, at).await,
+    }
+}
+
+/// The client that the proxy at the other end names. `None`: it did not introduce the connection, which is to be closed.
+async fn be_introduced(core: &Core, (read, write): &(ReadHalf, WriteHalf), peer: Peer) -> Option<Peer> {
+    // Idle, as registered: a drain does not wait for what may never come.
+    let _registration = core.connections.register(write.fd());
+    if core.idle_ended.get() {
+        write.cut_reads();
+    }
+    let deadline = read.deadline();
+    deadline.arm(core.rules().client_patience.head.min(Ticks::of(Some(HANDSHAKE_MAX))));
+    match introduction(read).await {
+        Ok(introduction) => {
+            deadline.disarm();
+            let Some(client) = introduction.client else { return Some(peer) };
+            Some(Peer {
+                address: SocketAddr::new(client.address, client.port),
+                introduced_by: Some(peer.address.ip()),
+                port: client.destination_port,
+                ..peer
+            })
+        }
+        Err(Unintroduced::Silent) => None,
+        Err(why) => {
+            core.complaints.log(format_args!(
+                "{}: {why}: closed. Have it send one (send-proxy), or take it off server.trustedProxies or \
+                 server.proxyProtocol off",
+                peer.address
+            ));
+            None
+        }
+    }
+}
