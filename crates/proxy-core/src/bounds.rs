@@ -37,6 +37,8 @@ pub(crate) const PROXY_TEXT_BYTES: usize = 107;
 /// One of version 2. Two addresses take 52; the rest are extensions, which are passed over, and a certificate's names
 /// among them fit.
 pub(crate) const PROXY_BINARY_BYTES: usize = 4 * 1024;
+/// Locks over which the clients whose connections are limited are spread: with some dozens of cores, two seldom meet.
+pub(crate) const CENSUS_SHARDS: usize = 64;
 /// Bulk buffers a core keeps for reuse; more are freed.
 pub(crate) const BULK_BUFFERS_KEPT: usize = 32;
 /// Room before a bulk buffer's payload for the size line of a chunk: eight hex digits and CRLF.

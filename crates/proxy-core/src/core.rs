@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -13,6 +14,7 @@ use redis_router::{Router, Source, Table};
 use crate::accept::{Door, Listener, Speech};
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
+use crate::census::Roll;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
@@ -20,6 +22,7 @@ use crate::handshakes::Handshakes;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
+use crate::refusals::Refusals;
 use crate::runtime::{self, Driver};
 use crate::secured::Peer;
 use crate::settings::Settings;
@@ -54,6 +57,7 @@ pub(crate) struct Parts {
     /// The embedded route table, where there is one.
     pub(crate) table: Option<Arc<Table>>,
     pub(crate) account: Arc<Account>,
+    pub(crate) roll: Arc<Roll>,
     #[cfg(debug_assertions)]
     pub(crate) replace_me: Box<dyn Fn() + Send>,
 }
@@ -121,7 +125,7 @@ fn https_port(doors: &[Door]) -> io::Result<Option<u16>> {
 }
 
 fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
-    let Parts { settings, outbox, questions, log, table, account, .. } = parts;
+    let Parts { settings, outbox, questions, log, table, account, roll, .. } = parts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
@@ -138,6 +142,8 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
         idle_ended: Cell::new(false),
         connections: Connections::default(),
         handshakes: Handshakes::default(),
+        roll,
+        refusals: Refusals::default(),
         https_port,
         complaints: Complaints::default(),
         stored: Stored::default(),
@@ -151,10 +157,11 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
 }
 
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
-    let serve = |stream, address| {
+    let serve = |stream, address: SocketAddr| {
+        let Some(counted) = conn::entry::admit(core, address.ip()) else { return };
         core.account.connections.add(1);
         let peer = Peer { address, introduced_by: None, port, secured: None };
-        let serving = conn::entry::serve(Rc::clone(core), stream, peer, listener.speech);
+        let serving = conn::entry::serve(Rc::clone(core), (stream, counted), peer, listener.speech);
         monoio::spawn(conn::contain_panic(serving));
     };
     listener.run(serve).await;
@@ -221,6 +228,7 @@ fn each_second(core: &Core, second: u64) {
     core.connector.resolver.tick(second);
     core.complaints.tick();
     core.handshakes.tick();
+    core.refusals.tick(&core.rules().settings.admission);
     core.connections.cut_awaited_for_nobody();
 }
 

@@ -189,6 +189,10 @@ pub struct Timeouts {
 pub struct Admission {
     /// Whether trusted proxies begin their connections with a PROXY header.
     pub proxy_protocol: bool,
+    /// Connections of all clients that may be open; those beyond are closed. `None`: no limit.
+    pub connections: Option<u64>,
+    /// The same of one client, trusted proxies apart.
+    pub connections_per_ip: Option<u64>,
 }
 
 /// Sizes a request may have.

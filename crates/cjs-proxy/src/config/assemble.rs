@@ -214,12 +214,11 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
         );
         report.fault(written.spelling("server.limits.uriBytes"), &problem);
     }
-    let body_bytes = written.integer("server.limits.bodyBytes");
     Limits {
         header_bytes: size(header_bytes),
         headers: size(written.integer("server.limits.headers")),
         uri_bytes: size(uri_bytes),
-        body_bytes: (body_bytes > 0).then_some(body_bytes),
+        body_bytes: count(written.integer("server.limits.bodyBytes")),
     }
 }
 
@@ -228,7 +227,11 @@ fn admission(written: &Written, report: &mut Report) -> Admission {
     if proxy_protocol && written.networks("server.trustedProxies").is_empty() {
         report.warn("server.proxyProtocol: has no effect without server.trustedProxies");
     }
-    Admission { proxy_protocol }
+    Admission {
+        proxy_protocol,
+        connections: count(written.integer("server.limits.connections")),
+        connections_per_ip: count(written.integer("server.limits.connectionsPerIp")),
+    }
 }
 
 fn read_pages(folder: Option<&Path>, report: &mut Report) -> Pages {
@@ -269,6 +272,11 @@ fn access_log(written: &Written) -> Option<AccessLog> {
 /// Zero says "none" in the file.
 fn limit(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
+}
+
+/// The same of a number.
+fn count(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
 }
 
 /// A number whose range in the schema fits a machine word.

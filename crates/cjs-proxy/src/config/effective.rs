@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use proxy_core::settings::{
-    AccessLogFormat, AccessLogTarget, HealthCheck, Https, Limits, ListenAddress, Place, Scope, Settings,
-    Timeouts,
+    AccessLogFormat, AccessLogTarget, HealthCheck, Https, ListenAddress, Place, Scope, Settings, Timeouts,
 };
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 use serde_json::{Map, Value, json};
@@ -101,7 +100,7 @@ fn server(assembled: &Assembled) -> Value {
         "debugHeader": settings.debug_header,
         "gracefulWait": seconds(settings.graceful_wait),
         "httpKeepAlive": settings.upstream.keep_alive,
-        "limits": limits(&settings.limits),
+        "limits": limits(settings),
         "lruCache": {
             "size": settings.route_cache.rows,
             "ttl": optional(settings.route_cache.max_age),
@@ -161,9 +160,12 @@ fn bind(settings: &Settings) -> Value {
     Value::Array(listed.collect())
 }
 
-fn limits(limits: &Limits) -> Value {
+fn limits(settings: &Settings) -> Value {
+    let (limits, admission) = (&settings.limits, &settings.admission);
     json!({
         "bodyBytes": limits.body_bytes.unwrap_or(0),
+        "connections": admission.connections.unwrap_or(0),
+        "connectionsPerIp": admission.connections_per_ip.unwrap_or(0),
         "headerBytes": limits.header_bytes,
         "headers": limits.headers,
         "uriBytes": limits.uri_bytes,

@@ -61,7 +61,6 @@ pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
-const CONNECTION_LIMITS: &str = "connection limits";
 const RATE_LIMIT: &str = "rate limits";
 const ADMIN: &str = "the admin listener";
 
@@ -154,10 +153,10 @@ pub(crate) static KEYS: &[Key] = &[
         "Bytes of a request target, at most `headerBytes`; beyond: 414"),
     key("server.limits.bodyBytes", &[], Integer(0, 9_007_199_254_740_991), Json("0"), Now,
         "Bytes of a request body; beyond: 413. 0: no limit"),
-    key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
-        "Connections of one client address; beyond: refused. 0: no limit"),
-    key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
-        "Connections in all; beyond: refused. 0: no limit"),
+    key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Now,
+        "Connections of one client address (IPv6: of its /64), those in `trustedProxies` apart; beyond: closed at once. 0: no limit"),
+    key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Now,
+        "Connections of clients in all; beyond: closed at once. 0: no limit"),
     key("server.balance", &[], Choice(&["random", "roundRobin", "leastRequests"]), Json("\"random\""), Now,
         "How a live backend is chosen, unless `options:<host>` in Redis says otherwise"),
     key("server.uniqueIdHeader", &[], Shape("anything"), Json("null"), Ignored,

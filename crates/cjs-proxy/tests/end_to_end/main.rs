@@ -10,6 +10,7 @@ mod api_versions;
 mod bad_backends;
 mod balancing;
 mod checkers;
+mod connection_limits;
 mod connections;
 mod cores;
 mod dead_backends;

@@ -1,13 +1,14 @@
-//! What a connection passes before its first request: the PROXY header of a trusted proxy, where the settings ask for
-//! one. Then it is served by what is spoken where it came in.
+//! What a connection passes before its first request: the limits on connections, and the PROXY header of a trusted proxy,
+//! where the settings ask for one. Then it is served by what is spoken where it came in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use monoio::net::TcpStream;
 
 use crate::accept::Speech;
 use crate::bounds::HANDSHAKE_MAX;
+use crate::census::Counted;
 use crate::conn::{h1, https};
 use crate::context::Core;
 use crate::deadline::{Cut, Ticks};
@@ -15,13 +16,44 @@ use crate::secured::Peer;
 use crate::stream::introduction::{Unintroduced, introduction};
 use crate::stream::{self, ReadHalf, WriteHalf};
 
-/// Serves a connection that was accepted, until it ends.
-pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, mut peer: Peer, speech: Speech) {
+/// Counts a connection from `address` that was just accepted. `None`: there are too many, and it is to be closed.
+pub(crate) fn admit(core: &Core, address: IpAddr) -> Option<Counted> {
+    let rules = core.rules();
+    let admission = &rules.settings.admission;
+    let Some(mut counted) = core.roll.enter(admission.connections) else {
+        core.refusals.count();
+        core.account.refused.add(1);
+        return None;
+    };
+    // Behind a proxy there are many clients. One that names them is counted once it has.
+    if rules.trusts(address) || is_let_in(core, &mut counted, address) { Some(counted) } else { None }
+}
+
+/// Counts the connection among those of its client, at `address`. False: that one has too many.
+fn is_let_in(core: &Core, counted: &mut Counted, address: IpAddr) -> bool {
+    let is_let_in = counted.count_client(address, core.rules().settings.admission.connections_per_ip);
+    if !is_let_in {
+        core.refusals.count_of(address);
+        core.account.refused.add(1);
+    }
+    is_let_in
+}
+
+/// Serves a connection that was admitted, until it ends.
+pub(crate) async fn serve(
+    core: Rc<Core>,
+    (stream, mut counted): (TcpStream, Counted),
+    mut peer: Peer,
+    speech: Speech,
+) {
     let halves = stream::split(stream, &core.connector.waits, Cut::Read);
     let rules = core.rules();
     if rules.settings.admission.proxy_protocol && rules.trusts(peer.address.ip()) {
         let Some(introduced) = be_introduced(&core, &halves, peer).await else { return };
         peer = introduced;
+        if peer.introduced_by.is_some() && !is_let_in(&core, &mut counted, peer.address.ip()) {
+            return;
+        }
     }
     drop(rules);
     match speech {

@@ -392,11 +392,6 @@ fn health_checks() {
 fn features_to_come() {
     let end = "not available yet; leave the key out or set it to null";
     for (text, start) in [
-        (r#"{"server": {"limits": {"connections": 9}}}"#, "server.limits.connections: 9: connection limits"),
-        (
-            r#"{"server": {"limits": {"connectionsPerIp": 9}}}"#,
-            "server.limits.connectionsPerIp: 9: connection limits",
-        ),
         (r#"{"rateLimit": {}}"#, "rateLimit: rate limits"),
         (r#"{"admin": {"port": 1, "token": "quiet"}}"#, "admin: the admin listener"),
     ] {
