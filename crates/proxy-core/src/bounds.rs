@@ -178,6 +178,10 @@ pub(crate) const H2_IDLE_TALK_BYTES: u64 = 512 * 1024;
 pub(crate) const TURN_READ_BYTES: usize = 256 * 1024;
 /// How long the others then have.
 pub(crate) const TURN_BREATH: Duration = Duration::from_millis(1);
+/// What `limits.bodyRate` is averaged over: a pause of some seconds, as of a phone that changes its network, is no attack.
+pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How long a body is waited for before it is asked for the rate.
+pub(crate) const BODY_RATE_GRACE: Duration = Duration::from_secs(10);
 /// Resolution of all time-outs on connections.
 pub(crate) const TICK_MILLIS: u64 = 100;
 

@@ -44,6 +44,7 @@ mod listening;
 mod log_writer;
 mod memory;
 mod message_reader;
+mod pace;
 mod pick;
 pub mod proxy_header;
 mod readiness;

@@ -206,6 +206,8 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Bytes of a request body; beyond: 413. `None`: no limit.
     pub body_bytes: Option<u64>,
+    /// Bytes a second that a request body must come at while it is waited for; slower: 408. `None`: any.
+    pub body_rate: Option<u64>,
 }
 
 /// A user and group of this machine.

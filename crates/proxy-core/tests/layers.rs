@@ -78,6 +78,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "error",
             "http",
             "json_log",
+            "pace",
             "pick",
             "proxy_header",
             "reload",

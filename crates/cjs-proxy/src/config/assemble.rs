@@ -219,6 +219,7 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
         headers: size(written.integer("server.limits.headers")),
         uri_bytes: size(uri_bytes),
         body_bytes: count(written.integer("server.limits.bodyBytes")),
+        body_rate: count(written.integer("server.limits.bodyRate")),
     }
 }
 

@@ -164,6 +164,7 @@ fn limits(settings: &Settings) -> Value {
     let (limits, admission) = (&settings.limits, &settings.admission);
     json!({
         "bodyBytes": limits.body_bytes.unwrap_or(0),
+        "bodyRate": limits.body_rate.unwrap_or(0),
         "connections": admission.connections.unwrap_or(0),
         "connectionsPerIp": admission.connections_per_ip.unwrap_or(0),
         "headerBytes": limits.header_bytes,

@@ -153,6 +153,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Bytes of a request target, at most `headerBytes`; beyond: 414"),
     key("server.limits.bodyBytes", &[], Integer(0, 9_007_199_254_740_991), Json("0"), Now,
         "Bytes of a request body; beyond: 413. 0: no limit"),
+    key("server.limits.bodyRate", &[], Integer(0, 1_000_000_000), Json("0"), Now,
+        "Bytes a second that a request body must come at while the client is waited for, averaged over 10 s after a grace of 10 s; slower: 408. 0: no limit"),
     key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Now,
         "Connections of one client address (IPv6: of its /64), those in `trustedProxies` apart; beyond: closed at once. 0: no limit"),
     key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Now,

@@ -9,6 +9,7 @@ mod access_log;
 mod api_versions;
 mod bad_backends;
 mod balancing;
+mod body_rate;
 mod checkers;
 mod connection_limits;
 mod connections;

@@ -362,6 +362,7 @@ fn connections_are_limited_where_a_number_says_so() {
     check(&[
         (text, "server.limits.connections", json!(9)),
         (text, "server.limits.connectionsPerIp", json!(3)),
+        (r#"{"server": {"limits": {"bodyRate": 500}}}"#, "server.limits.bodyRate", json!(500)),
     ]);
 }
 
