@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -24,7 +23,6 @@ use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
 use crate::refusals::Refusals;
 use crate::runtime::{self, Driver};
-use crate::secured::Peer;
 use crate::settings::Settings;
 use crate::stored_certificates::Stored;
 use crate::stream::Waits;
@@ -157,14 +155,8 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
 }
 
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
-    let serve = |stream, address: SocketAddr| {
-        let Some(counted) = conn::entry::admit(core, address.ip()) else { return };
-        core.account.connections.add(1);
-        let peer = Peer { address, introduced_by: None, port, secured: None };
-        let serving = conn::entry::serve(Rc::clone(core), (stream, counted), peer, listener.speech);
-        monoio::spawn(conn::contain_panic(serving));
-    };
-    listener.run(serve).await;
+    let take_in = |stream, address| conn::entry::begin(core, stream, (address, port), listener.speech);
+    listener.run(take_in).await;
 }
 
 /// Takes in what the supervisor says.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tls::{Member, Offer};
 
+use crate::census::Counted;
 use crate::certificates;
 use crate::context::Core;
 use crate::http::host;
@@ -20,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) port: u16,
     /// What TLS tells of it; `None`: it does not speak it.
     pub(crate) secured: Option<Rc<Secured>>,
+    /// Its connection, as long as it counts.
+    pub(crate) counted: Counted,
 }
 
 /// What TLS tells of a connection.
