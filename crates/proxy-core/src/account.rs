@@ -11,6 +11,8 @@ pub(crate) struct Account {
     pub(crate) requests: Counter,
     /// Connections taken.
     pub(crate) connections: Counter,
+    /// Connections closed at once, as there were too many.
+    pub(crate) refused: Counter,
     /// Bytes sent to clients.
     pub(crate) bytes: Counter,
     /// Connections that are open.

@@ -32,6 +32,13 @@ pub(crate) const STORE_READ_BYTES: usize = 16 * 1024;
 /// Receives that find out whether a resting connection with TLS has got nothing but tickets and keys. One with more of
 /// them is closed.
 pub(crate) const QUIET_LOOKS: u32 = 4;
+/// A PROXY header of version 1, its line end included: the longest that the protocol has.
+pub(crate) const PROXY_TEXT_BYTES: usize = 107;
+/// One of version 2. Two addresses take 52; the rest are extensions, which are passed over, and a certificate's names
+/// among them fit.
+pub(crate) const PROXY_BINARY_BYTES: usize = 4 * 1024;
+/// Locks over which the clients whose connections are limited are spread: with some dozens of cores, two seldom meet.
+pub(crate) const CENSUS_SHARDS: usize = 64;
 /// Bulk buffers a core keeps for reuse; more are freed.
 pub(crate) const BULK_BUFFERS_KEPT: usize = 32;
 /// Room before a bulk buffer's payload for the size line of a chunk: eight hex digits and CRLF.
@@ -171,6 +178,10 @@ pub(crate) const H2_IDLE_TALK_BYTES: u64 = 512 * 1024;
 pub(crate) const TURN_READ_BYTES: usize = 256 * 1024;
 /// How long the others then have.
 pub(crate) const TURN_BREATH: Duration = Duration::from_millis(1);
+/// What `limits.bodyRate` is averaged over: a pause of some seconds, as of a phone that changes its network, is no attack.
+pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How long a body is waited for before it is asked for the rate.
+pub(crate) const BODY_RATE_GRACE: Duration = Duration::from_secs(10);
 /// Resolution of all time-outs on connections.
 pub(crate) const TICK_MILLIS: u64 = 100;
 

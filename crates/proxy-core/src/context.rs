@@ -15,12 +15,14 @@ use redis_router::{Router, Tier};
 use slab::Slab;
 
 use crate::account::Account;
+use crate::census::Roll;
 use crate::deadline::Ticks;
 use crate::downstream::h1::ClientPatience;
 use crate::handshakes::Handshakes;
 use crate::http::head::HeadLimits;
 use crate::log_writer::LogSink;
 use crate::pick::Turns;
+use crate::refusals::Refusals;
 use crate::settings::Settings;
 use crate::stored_certificates::Stored;
 use crate::stream::Cutter;
@@ -42,6 +44,9 @@ pub(crate) struct Core {
     pub(crate) idle_ended: Cell<bool>,
     pub(crate) connections: Connections,
     pub(crate) handshakes: Handshakes,
+    /// Where its connections are counted, for the limits of the process.
+    pub(crate) roll: Arc<Roll>,
+    pub(crate) refusals: Refusals,
     /// The port that HTTPS is spoken at; `None`: at none.
     pub(crate) https_port: Option<u16>,
     pub(crate) complaints: Complaints,
@@ -336,7 +341,7 @@ impl Complaints {
         self.this_second.set(0);
         match self.withheld.take() {
             0 => {}
-            count => log::warn!("{count} more failed exchanges in this second, not shown"),
+            count => log::warn!("{count} more failures in this second, not shown"),
         }
     }
 }

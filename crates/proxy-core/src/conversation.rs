@@ -1,7 +1,7 @@
 //! The steps of talking with one backend: the rest of the request sent, the response's head awaited, the response
 //! relayed. In which order and with whom, `exchange` says.
 
-use crate::bounds::{INTERIM_RESPONSES, UNREAD_BODY_BYTES};
+use crate::bounds::{BODY_RATE_GRACE, BODY_RATE_WINDOW, INTERIM_RESPONSES, UNREAD_BODY_BYTES};
 use crate::context::{Core, Rules};
 use crate::deadline::{Deadline, Ticks};
 use crate::downstream::{OutgoingHead, RequestBody, ResponseOut};
@@ -13,6 +13,7 @@ use crate::http::head::Length;
 use crate::http::request::RequestHead;
 use crate::http::response::ResponseHead;
 use crate::message_reader::{MessageReader, ReadFault};
+use crate::pace::Pace;
 use crate::relay::{self, Broken, HeldBody, Progress, Upload};
 use crate::stream::WriteHalf;
 
@@ -40,7 +41,8 @@ pub(crate) async fn final_head(
         if head.status == 100 && !progress.uploaded.get() {
             // Now it is the client's turn.
             messages.deadline().disarm();
-            client_deadline.arm(rules.client_patience.body);
+            let silence = pace(rules).map_or(Ticks::NONE, |pace| Ticks::whole(pace.patience()));
+            client_deadline.arm(rules.client_patience.body.min(silence));
         }
     }
     Err(Failure::BackendInvalid(Fault::Status))
@@ -87,13 +89,24 @@ pub(crate) async fn upload(
         keep: request.is_idempotent(),
         chunked: request.body == Length::Chunked,
         client_patience,
-        first_patience: if request.expects_continue { Ticks::NONE } else { client_patience },
+        awaits_continue: request.expects_continue,
+        pace: pace(rules),
         backend_patience: rules.backend_patience.body,
         answer_deadline: deadline,
         answer_patience: rules.backend_patience.header,
         progress,
     };
     upload.run(body, write).await
+}
+
+/// What is asked of a client that sends a body.
+fn pace(rules: &Rules) -> Option<Pace> {
+    let rate = rules.settings.limits.body_rate?;
+    #[cfg(debug_assertions)]
+    if let Some(time) = crate::hooks::body_rate_window() {
+        return Some(Pace::new(rate, time, time));
+    }
+    Some(Pace::new(rate, BODY_RATE_GRACE, BODY_RATE_WINDOW))
 }
 
 /// Whether what may still come of the request's body is short and sure to come, so that the connection can go on

@@ -13,6 +13,7 @@ use redis_router::{Router, Source, Table};
 use crate::accept::{Door, Listener, Speech};
 use crate::account::Account;
 use crate::bounds::TICK_MILLIS;
+use crate::census::Roll;
 use crate::context::{Complaints, Connections, Core, Rules};
 use crate::deadline::Wheel;
 use crate::dialer::StoreDialer;
@@ -20,8 +21,8 @@ use crate::handshakes::Handshakes;
 use crate::inbox::{Inbox, Message, Outbox};
 use crate::log_writer::LogSink;
 use crate::readiness::Readiness;
+use crate::refusals::Refusals;
 use crate::runtime::{self, Driver};
-use crate::secured::Peer;
 use crate::settings::Settings;
 use crate::stored_certificates::Stored;
 use crate::stream::Waits;
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     /// The embedded route table, where there is one.
     pub(crate) table: Option<Arc<Table>>,
     pub(crate) account: Arc<Account>,
+    pub(crate) roll: Arc<Roll>,
     #[cfg(debug_assertions)]
     pub(crate) replace_me: Box<dyn Fn() + Send>,
 }
@@ -121,7 +123,7 @@ fn https_port(doors: &[Door]) -> io::Result<Option<u16>> {
 }
 
 fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
-    let Parts { settings, outbox, questions, log, table, account, .. } = parts;
+    let Parts { settings, outbox, questions, log, table, account, roll, .. } = parts;
     let router = match (&settings.routes, table) {
         (Source::Redis(redis), _) => Router::redis(redis.clone(), settings.route_cache),
         (Source::File(_) | Source::Embedded(_), table) => Router::table(table.unwrap_or_default()),
@@ -142,6 +144,8 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
         idle_ended: Cell::new(false),
         connections: Connections::default(),
         handshakes: Handshakes::default(),
+        roll,
+        refusals: Refusals::default(),
         https_port,
         complaints: Complaints::default(),
         stored: Stored::default(),
@@ -155,19 +159,8 @@ fn build(parts: Parts, waits: Waits, https_port: Option<u16>) -> Core {
 }
 
 async fn accept(core: &Rc<Core>, listener: &Listener, port: u16) {
-    let serve = |stream, peer| {
-        core.account.connections.add(1);
-        let (core, peer) = (Rc::clone(core), Peer { address: peer, port, secured: None });
-        match listener.speech {
-            #[cfg(debug_assertions)]
-            Speech::Plain if crate::hooks::begins_with_http_2() => {
-                monoio::spawn(conn::contain_panic(conn::h2::serve_plain(core, stream, peer)))
-            }
-            Speech::Plain => monoio::spawn(conn::contain_panic(conn::h1::serve_plain(core, stream, peer))),
-            Speech::Tls(at) => monoio::spawn(conn::contain_panic(conn::https::serve(core, stream, peer, at))),
-        };
-    };
-    listener.run(serve).await;
+    let take_in = |stream, address| conn::entry::begin(core, stream, (address, port), listener.speech);
+    listener.run(take_in).await;
 }
 
 /// Takes in what the supervisor says.
@@ -232,6 +225,7 @@ fn each_second(core: &Core, second: u64) {
     core.connector.resolver.tick(second);
     core.complaints.tick();
     core.handshakes.tick();
+    core.refusals.tick(&core.rules().settings.admission);
     core.connections.cut_awaited_for_nobody();
 }
 

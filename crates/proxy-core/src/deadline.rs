@@ -23,6 +23,11 @@ pub(crate) struct Ticks(u64);
 impl Ticks {
     pub(crate) const NONE: Self = Self(u64::MAX);
 
+    /// So many whole ticks: the present one is already running.
+    pub(crate) fn whole(count: u64) -> Self {
+        Self(count.saturating_add(1))
+    }
+
     /// Rounded up, and one more because the present tick is already running: never early.
     pub(crate) fn of(timeout: Option<Duration>) -> Self {
         let ticks = |timeout: Duration| timeout.as_millis().div_ceil(u128::from(TICK_MILLIS)) + 1;
@@ -175,6 +180,11 @@ impl Deadline {
 
     pub(crate) fn disarm(&self) {
         self.wheel.0.borrow_mut().slots[self.key].at = u64::MAX;
+    }
+
+    /// The present tick of its wheel.
+    pub(crate) fn now(&self) -> u64 {
+        self.wheel.0.borrow().now
     }
 
     /// Waits until it has passed, for a [`Wheel::timer`]. Whoever polled last is woken.

@@ -23,6 +23,7 @@ use redis_router::Table;
 use crate::accept::Door;
 use crate::account::Account;
 use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STALL, STEADY_LIFE};
+use crate::census::{Census, Roll};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::inbox::{Message, Outbox, inbox};
@@ -46,6 +47,7 @@ struct Life {
     id: u64,
     outbox: Outbox,
     account: Arc<Account>,
+    roll: Arc<Roll>,
     started: Instant,
     /// The pulse that was seen last, and when it was new.
     pulse: (u64, Instant),
@@ -76,6 +78,7 @@ struct Slot {
 /// All cores of the process.
 pub(crate) struct Fleet {
     pub(crate) supplies: Supplies,
+    census: Arc<Census>,
     slots: Vec<Slot>,
     /// The kernel's numbers of the CPUs that cores are pinned to, one each; empty: they are not.
     cpus: Vec<usize>,
@@ -106,8 +109,17 @@ impl Fleet {
         };
         let slots = sockets.into_iter().map(slot).collect();
         let looked = clock::now();
-        let mut fleet =
-            Self { supplies, slots, cpus, lives: 0, hangs: 0, looked, stopping: false, hurry: false };
+        let mut fleet = Self {
+            supplies,
+            census: Census::new(),
+            slots,
+            cpus,
+            lives: 0,
+            hangs: 0,
+            looked,
+            stopping: false,
+            hurry: false,
+        };
         for core in 0..fleet.slots.len() {
             fleet.begin(core).map_err(StartError::Core)?;
         }
@@ -121,7 +133,7 @@ impl Fleet {
         self.lives += 1;
         slot.restart_at = None;
         let (outbox, inbox) = inbox()?;
-        let account = Arc::new(Account::default());
+        let (account, roll) = (Arc::new(Account::default()), self.census.roll());
         let (tell, told) = (supplies.tell.clone(), supplies.tell.clone());
         let parts = core::Parts {
             settings: Arc::clone(&supplies.settings),
@@ -130,6 +142,7 @@ impl Fleet {
             log: supplies.log.as_ref().map(LogWriter::sink),
             table: supplies.table.clone(),
             account: Arc::clone(&account),
+            roll: Arc::clone(&roll),
             #[cfg(debug_assertions)]
             replace_me: {
                 let tell = supplies.tell.clone();
@@ -154,8 +167,9 @@ impl Fleet {
         };
         Builder::new().name(format!("core-{core}")).spawn(serve)?;
         let now = clock::now();
+        let pulse = (0, now);
         slot.arriving =
-            Some(Life { id, outbox, account, started: now, pulse: (0, now), leaves: None, hangs: false });
+            Some(Life { id, outbox, account, roll, started: now, pulse, leaves: None, hangs: false });
         Ok(())
     }
 
@@ -178,6 +192,7 @@ impl Fleet {
         let slot = &mut self.slots[core];
         if let Some(place) = slot.leaving.iter().position(|life| life.id == id) {
             let life = slot.leaving.swap_remove(place);
+            life.roll.give_back();
             life.report(core, &ended);
             memory::give_back();
             return Ok(());
@@ -187,6 +202,7 @@ impl Fleet {
         let was_serving = slot.serving.as_ref().is_some_and(|life| life.id == id);
         let life = if was_serving { slot.serving.take() } else { slot.arriving.take() };
         let Some(life) = life else { return Ok(()) };
+        life.roll.give_back();
         if self.stopping {
             return Ok(());
         }
@@ -230,6 +246,7 @@ impl Fleet {
         }
         for life in slot.leaving.iter_mut().filter(|life| !life.hangs && now - life.pulse.1 >= HANG) {
             life.hangs = true;
+            life.roll.give_back();
             self.hangs += 1;
             log::error!("core {core} hangs: no pulse for {} s; its own exchanges are stuck", HANG.as_secs());
         }
@@ -371,6 +388,10 @@ impl Life {
             account.connections.get(),
             account.bytes.get(),
         );
+        let did = match account.refused.get() {
+            0 => did,
+            refused => format!("{did}, {refused} connections refused"),
+        };
         match (ended, &self.leaves) {
             (Ok(()), Some(why)) => log::info!("core {core} has ended gracefully ({why}): {did}"),
             (Ok(()), None) => log::error!("core {core} has ended though nobody asked it to: {did}"),

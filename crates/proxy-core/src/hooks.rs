@@ -42,3 +42,12 @@ pub(crate) fn begins_with_http_2() -> bool {
     static ASKED_FOR: OnceLock<bool> = OnceLock::new();
     *ASKED_FOR.get_or_init(|| std::env::var_os("CJS_PROXY_HTTP_2").is_some())
 }
+
+/// Window and grace of `limits.bodyRate`, for tests that cannot wait so long.
+pub(crate) fn body_rate_window() -> Option<Duration> {
+    static ASKED_FOR: OnceLock<Option<Duration>> = OnceLock::new();
+    *ASKED_FOR.get_or_init(|| {
+        let millis = std::env::var("CJS_PROXY_BODY_RATE_MILLIS").ok()?.parse().ok()?;
+        Some(Duration::from_millis(millis))
+    })
+}

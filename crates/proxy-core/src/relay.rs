@@ -14,6 +14,7 @@ use crate::downstream::{Downstream, RequestBody, ResponseOut};
 use crate::error::Failure;
 use crate::http::encode;
 use crate::message_reader::{MessageReader, Part, Raw, ReadFault};
+use crate::pace::Pace;
 use crate::stream::{StreamError, WriteHalf};
 
 /// The part of a request body that is kept so that another backend can be sent it.
@@ -81,9 +82,12 @@ pub(crate) struct Upload<'a> {
     /// Whether the request could be sent again at all.
     pub(crate) keep: bool,
     pub(crate) chunked: bool,
-    /// How long the client may take for a part; before the first one, `first_patience`.
+    /// How long the client may take for a part.
     pub(crate) client_patience: Ticks,
-    pub(crate) first_patience: Ticks,
+    /// The client sends nothing before the backend asks it to; the first part is waited for without end.
+    pub(crate) awaits_continue: bool,
+    /// How fast the client must send; `None`: as it likes.
+    pub(crate) pace: Option<Pace>,
     /// How long the backend may take nothing.
     pub(crate) backend_patience: Ticks,
     /// Counts the backend's time from the last byte it was sent.
@@ -103,11 +107,9 @@ impl Upload<'_> {
         body: &mut RequestBody<'_>,
         write: &mut WriteHalf,
     ) -> Result<(), Failure> {
-        let mut patience = self.first_patience;
         let mut taken = true;
         loop {
-            let part = body.part(patience).await?;
-            patience = self.client_patience;
+            let part = self.next(body).await?;
             if !self.progress.answered.get() {
                 self.answer_deadline.disarm();
             }
@@ -133,6 +135,19 @@ impl Upload<'_> {
             self.answer_deadline.arm(self.answer_patience);
         }
         Ok(())
+    }
+
+    /// The next part of the body. The time until it is here is the client's: there is nothing else to wait for.
+    async fn next(&mut self, body: &mut RequestBody<'_>) -> Result<Part, Failure> {
+        if std::mem::take(&mut self.awaits_continue) {
+            return body.part(Ticks::NONE).await;
+        }
+        let Some(pace) = &mut self.pace else { return body.part(self.client_patience).await };
+        let begun = self.answer_deadline.now();
+        let part = body.part(self.client_patience.min(Ticks::whole(pace.patience()))).await?;
+        let bytes = if let Part::Data(data) = &part { data.len() } else { 0 };
+        pace.took(self.answer_deadline.now() - begun, bytes);
+        Ok(part)
     }
 
     /// The part as the backend gets it; what is worth keeping of it is kept.

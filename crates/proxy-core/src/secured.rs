@@ -7,17 +7,21 @@ use std::sync::Arc;
 
 use tls::{Member, Offer};
 
+use crate::census::Counted;
 use crate::certificates;
 use crate::context::Core;
 use crate::http::host;
 
 /// Who is at the other end of a client's connection.
 pub(crate) struct Peer {
+    /// That of the connection, or the one that a trusted proxy names in a PROXY header.
     pub(crate) address: SocketAddr,
     /// The port it connected to.
     pub(crate) port: u16,
     /// What TLS tells of it; `None`: it does not speak it.
     pub(crate) secured: Option<Rc<Secured>>,
+    /// Its connection, as long as it counts.
+    pub(crate) counted: Counted,
 }
 
 /// What TLS tells of a connection.

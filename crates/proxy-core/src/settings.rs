@@ -46,6 +46,8 @@ pub struct Settings {
     pub rate_limit: Option<RateLimit>,
     /// Peers whose `X-Forwarded-*` headers are believed. Empty: nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// How connections are let in.
+    pub admission: Admission,
     /// Pages that replace the built-in ones.
     pub pages: Pages,
     /// Where the access log goes; `None`: no access log.
@@ -61,6 +63,7 @@ pub struct Settings {
 impl Settings {
     /// Whether `address` is that of a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
 }
@@ -191,6 +194,17 @@ pub struct Timeouts {
     pub tunnel_idle: Option<Duration>,
 }
 
+/// How connections of clients are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Whether trusted proxies begin their connections with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Connections of all clients that may be open; those beyond are closed. `None`: no limit.
+    pub connections: Option<u64>,
+    /// The same of one client, trusted proxies apart.
+    pub connections_per_ip: Option<u64>,
+}
+
 /// Sizes a request may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -202,6 +216,8 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Bytes of a request body; beyond: 413. `None`: no limit.
     pub body_bytes: Option<u64>,
+    /// Bytes a second that a request body must come at while it is waited for; slower: 408. `None`: any.
+    pub body_rate: Option<u64>,
 }
 
 /// How much a client may ask.

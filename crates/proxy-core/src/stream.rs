@@ -1,5 +1,6 @@
 //! A connection's two halves over owned buffers, with their deadlines: plain TCP, or TLS over it.
 
+pub(crate) mod introduction;
 mod tls;
 pub(crate) mod wire;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxy_core::settings::{
-    AccessLog, AccessLogFormat, AccessLogTarget, Deaths, Limits, Listen, ListenAddress, MemoryLimit, Pages,
-    Settings, Timeouts, Trust, Upstream,
+    AccessLog, AccessLogFormat, AccessLogTarget, Admission, Deaths, Limits, Listen, ListenAddress,
+    MemoryLimit, Pages, Settings, Timeouts, Trust, Upstream,
 };
 use redis_router::{Balance, CacheSettings};
 
@@ -109,6 +109,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         limits: limits(written, report),
         rate_limit,
         trusted_proxies: written.networks("server.trustedProxies"),
+        admission: admission(written, report),
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),
         memory: memory(written, machine, cores),
@@ -216,12 +217,24 @@ fn limits(written: &Written, report: &mut Report) -> Limits {
         );
         report.fault(written.spelling("server.limits.uriBytes"), &problem);
     }
-    let body_bytes = written.integer("server.limits.bodyBytes");
     Limits {
         header_bytes: size(header_bytes),
         headers: size(written.integer("server.limits.headers")),
         uri_bytes: size(uri_bytes),
-        body_bytes: (body_bytes > 0).then_some(body_bytes),
+        body_bytes: count(written.integer("server.limits.bodyBytes")),
+        body_rate: count(written.integer("server.limits.bodyRate")),
+    }
+}
+
+fn admission(written: &Written, report: &mut Report) -> Admission {
+    let proxy_protocol = written.bool("server.proxyProtocol");
+    if proxy_protocol && written.networks("server.trustedProxies").is_empty() {
+        report.warn("server.proxyProtocol: has no effect without server.trustedProxies");
+    }
+    Admission {
+        proxy_protocol,
+        connections: count(written.integer("server.limits.connections")),
+        connections_per_ip: count(written.integer("server.limits.connectionsPerIp")),
     }
 }
 
@@ -263,6 +276,11 @@ fn access_log(written: &Written) -> Option<AccessLog> {
 /// Zero says "none" in the file.
 fn limit(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
+}
+
+/// The same of a number.
+fn count(number: u64) -> Option<u64> {
+    (number > 0).then_some(number)
 }
 
 /// A number whose range in the schema fits a machine word.

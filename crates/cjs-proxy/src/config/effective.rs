@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use proxy_core::settings::{
-    AccessLogFormat, AccessLogTarget, Counted, HealthCheck, Https, Identify, Limits, ListenAddress, Place,
-    RateLimit, Scope, Settings, Timeouts,
+    AccessLogFormat, AccessLogTarget, Counted, HealthCheck, Https, Identify, ListenAddress, Place, RateLimit,
+    Scope, Settings, Timeouts,
 };
 use redis_router::{
     Balance, Deployment, Endpoint, Login, OnStoreError, RedisSettings, Sentinels, Server, Source, Tier,
@@ -130,7 +130,7 @@ fn server(assembled: &Assembled) -> Value {
         "debugHeader": settings.debug_header,
         "gracefulWait": seconds(settings.graceful_wait),
         "httpKeepAlive": settings.upstream.keep_alive,
-        "limits": limits(&settings.limits),
+        "limits": limits(settings),
         "lruCache": {
             "size": settings.route_cache.rows,
             "ttl": optional(settings.route_cache.max_age),
@@ -138,6 +138,7 @@ fn server(assembled: &Assembled) -> Value {
         "memoryLimit": settings.memory.bytes / (1024 * 1024),
         "maxSockets": settings.upstream.max_sockets,
         "port": port(settings),
+        "proxyProtocol": settings.admission.proxy_protocol,
         "retryOnError": settings.upstream.retries,
         "staticDir": assembled.static_dir,
         "tcpTimeout": seconds(assembled.tcp_timeout),
@@ -189,9 +190,13 @@ fn bind(settings: &Settings) -> Value {
     Value::Array(listed.collect())
 }
 
-fn limits(limits: &Limits) -> Value {
+fn limits(settings: &Settings) -> Value {
+    let (limits, admission) = (&settings.limits, &settings.admission);
     json!({
         "bodyBytes": limits.body_bytes.unwrap_or(0),
+        "bodyRate": limits.body_rate.unwrap_or(0),
+        "connections": admission.connections.unwrap_or(0),
+        "connectionsPerIp": admission.connections_per_ip.unwrap_or(0),
         "headerBytes": limits.header_bytes,
         "headers": limits.headers,
         "uriBytes": limits.uri_bytes,

@@ -61,8 +61,6 @@ pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
 
-const PROXY_PROTOCOL: &str = "the PROXY protocol";
-const CONNECTION_LIMITS: &str = "connection limits";
 const ADMIN: &str = "the admin listener";
 
 /// A row.
@@ -144,8 +142,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Whether a first path segment such as `/12-01-31` selects a frontend of its own"),
     key("server.trustedProxies", &[], Networks, Json("[]"), Now,
         "Peers whose `X-Forwarded-*` headers are believed"),
-    key("server.proxyProtocol", &[], Bool, Json("false"), Later(PROXY_PROTOCOL),
-        "Whether trusted proxies open connections with a PROXY v1 or v2 header"),
+    key("server.proxyProtocol", &[], Bool, Json("false"), Now,
+        "Whether those in `trustedProxies` begin each connection with a PROXY header, v1 or v2"),
     key("server.limits.headerBytes", &[], Integer(1024, 1_048_576), Json("65536"), Now,
         "Bytes of a message head; beyond: 431"),
     key("server.limits.headers", &[], Integer(8, 1000), Json("100"), Now,
@@ -154,10 +152,12 @@ pub(crate) static KEYS: &[Key] = &[
         "Bytes of a request target, at most `headerBytes`; beyond: 414"),
     key("server.limits.bodyBytes", &[], Integer(0, 9_007_199_254_740_991), Json("0"), Now,
         "Bytes of a request body; beyond: 413. 0: no limit"),
-    key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
-        "Connections of one client address; beyond: refused. 0: no limit"),
-    key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Later(CONNECTION_LIMITS),
-        "Connections in all; beyond: refused. 0: no limit"),
+    key("server.limits.bodyRate", &[], Integer(0, 1_000_000_000), Json("0"), Now,
+        "Bytes a second that a request body must come at while the client is waited for, averaged over 10 s after a grace of 10 s; slower: 408. 0: no limit"),
+    key("server.limits.connectionsPerIp", &[], Integer(0, 10_000_000), Json("0"), Now,
+        "Connections of one client address (IPv6: of its /64), those in `trustedProxies` apart; beyond: closed at once. 0: no limit"),
+    key("server.limits.connections", &[], Integer(0, 10_000_000), Json("0"), Now,
+        "Connections of clients in all; beyond: closed at once. 0: no limit"),
     key("server.balance", &[], Choice(&["random", "roundRobin", "leastRequests"]), Json("\"random\""), Now,
         "How a live backend is chosen, unless `options:<host>` in Redis says otherwise"),
     key("server.uniqueIdHeader", &[], Shape("anything"), Json("null"), Ignored,

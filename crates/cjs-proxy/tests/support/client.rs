@@ -1,10 +1,10 @@
 //! A raw client: sends the bytes it is given, reads answers by the rules of RFC 9112 section 6.3.
 
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::message::{Cut, Head, Wire};
 
@@ -47,6 +47,14 @@ impl Response {
 impl Client {
     pub(crate) fn to(address: SocketAddr) -> Self {
         Self { wire: Wire::new(TcpStream::connect(address).unwrap()) }
+    }
+
+    /// From the address `from`, which is one of this machine.
+    pub(crate) fn coming_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self { wire: Wire::new(socket.into()) }
     }
 
     /// Sends `bytes`. That the proxy may have closed already is seen when the answer is read.

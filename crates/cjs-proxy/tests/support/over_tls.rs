@@ -55,11 +55,26 @@ pub(crate) fn with_versions(
 
 /// Connects to `address` and asks for `name`. The error says why there was no handshake.
 pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Result<Dialled, String> {
+    dial_behind(&[], address, config, name)
+}
+
+/// As [`dial`], with these bytes in front of the first message, in one write with it.
+pub(crate) fn dial_behind(
+    introduction: &[u8],
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> Result<Dialled, String> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut outer = TcpStream::connect(address).unwrap();
     outer.set_nodelay(true).unwrap();
     outer.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut first = introduction.to_vec();
+    while connection.wants_write() {
+        connection.write_tls(&mut first).unwrap();
+    }
+    outer.write_all(&first).map_err(|error| error.to_string())?;
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut outer).map_err(|error| error.to_string())?;
     }

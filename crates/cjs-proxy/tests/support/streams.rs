@@ -45,9 +45,19 @@ pub(crate) fn over<T, F: Future<Output = T>>(
     window: u32,
     talk: impl FnOnce(Streams) -> F,
 ) -> T {
+    over_socket(std::net::TcpStream::connect(address).unwrap(), window, talk)
+}
+
+/// As [`over`], on a connection that was begun otherwise.
+pub(crate) fn over_socket<T, F: Future<Output = T>>(
+    socket: std::net::TcpStream,
+    window: u32,
+    talk: impl FnOnce(Streams) -> F,
+) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let socket = TcpStream::connect(address).await.unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = TcpStream::from_std(socket).unwrap();
         socket.set_nodelay(true).unwrap();
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));

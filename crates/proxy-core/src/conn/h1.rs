@@ -2,26 +2,18 @@
 
 use std::rc::Rc;
 
-use monoio::net::TcpStream;
-
 use crate::bounds::{CLIENT_HEAD_BYTES, LINGER, LINGER_BYTES, LINGER_DRAINING};
 use crate::clock;
 use crate::conn::describe;
 use crate::context::Core;
-use crate::deadline::{Cut, Ticks};
+use crate::deadline::Ticks;
 use crate::downstream::h1::{Arrival, H1Reader, H1Writer};
 use crate::downstream::{Downstream, RequestBody, ResponseOut};
 use crate::exchange::{self, Ending};
 use crate::http::request::RequestHead;
 use crate::message_reader::MessageReader;
 use crate::secured::Peer;
-use crate::stream::{self, ReadHalf, WriteHalf};
-
-/// Serves a connection over plain TCP until it ends.
-pub(crate) async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: Peer) {
-    let halves = stream::split(stream, &core.connector.waits, Cut::Read);
-    serve(core, halves, peer).await;
-}
+use crate::stream::{ReadHalf, WriteHalf};
 
 /// Serves the connection until it ends.
 pub(crate) async fn serve(core: Rc<Core>, (read, write): (ReadHalf, WriteHalf), peer: Peer) {

@@ -25,14 +25,7 @@ use crate::secured::Peer;
 use crate::stream::wire::{SharedWire, Wire};
 use crate::stream::{ReadHalf, WriteHalf};
 
-/// Serves a connection over plain TCP until it ends: for tests that write raw frames.
-#[cfg(debug_assertions)]
-pub(crate) async fn serve_plain(core: Rc<Core>, stream: monoio::net::TcpStream, peer: Peer) {
-    let halves = crate::stream::split(stream, &core.connector.waits, crate::deadline::Cut::Read);
-    serve(core, halves, peer).await;
-}
-
-/// Serves the connection until it ends. Where it has TLS, hands were shaken.
+/// Serves the connection until it ends. Where it has TLS, hands were shaken; without it, a test writes raw frames.
 pub(crate) async fn serve(core: Rc<Core>, halves: (ReadHalf, WriteHalf), peer: Peer) {
     let rules = core.rules();
     let fd = halves.1.fd();

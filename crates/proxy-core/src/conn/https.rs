@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use monoio::net::TcpStream;
 use tls::{Hello, Offer, Protocol, Session, UNRECOGNIZED_NAME};
 
 use crate::bounds::{FAREWELL, HANDSHAKE_MAX};
@@ -18,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::certificates;
 use crate::conn::{h1, h2};
 use crate::context::Core;
-use crate::deadline::{Cut, Ticks};
+use crate::deadline::Ticks;
 use crate::secured::{Peer, Secured};
 use crate::stream::{self, ReadHalf, Unheard, WriteHalf};
 
@@ -33,9 +32,8 @@ struct Greeting {
 }
 
 /// Serves a connection that was accepted at the address that the settings call `at`, until it ends.
-pub(crate) async fn serve(core: Rc<Core>, stream: TcpStream, peer: Peer, at: SocketAddr) {
+pub(crate) async fn serve(core: Rc<Core>, mut halves: (ReadHalf, WriteHalf), peer: Peer, at: SocketAddr) {
     let Some(place) = core.handshakes.begin() else { return };
-    let mut halves = stream::split(stream, &core.connector.waits, Cut::Read);
     // Declared last, dropped first: before the socket is closed.
     let registration = core.connections.register(halves.1.fd());
     registration.set_idle(false);

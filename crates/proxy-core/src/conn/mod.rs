@@ -1,5 +1,6 @@
 //! A client's connection, by protocol.
 
+pub(crate) mod entry;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod https;
@@ -22,11 +23,10 @@ pub(crate) fn contain_panic(task: impl Future<Output = ()>) -> impl Future<Outpu
 
 fn describe(rules: &Rules, peer: &Peer) -> Client {
     let address = peer.address.ip().to_canonical();
-    let trusted = rules.settings.trusts(address);
     Client {
         address,
         address_text: address.to_string(),
-        trusted,
+        trusted: rules.settings.trusts(address),
         port: peer.port,
         secured: peer.secured.clone(),
     }

@@ -68,8 +68,6 @@ fn values_as_old_files_have_them() {
 #[test]
 fn off_is_accepted_for_features_to_come() {
     for text in [
-        r#"{"server": {"proxyProtocol": false}}"#,
-        r#"{"server": {"limits": {"connections": 0, "connectionsPerIp": null}}}"#,
         r#"{"redis": {"tls": false, "ca": "", "sentinels": [], "masterName": null, "masterHost": ""}}"#,
         r#"{"redisMasterHost": null, "redisMasterPassword": "", "redisMasterDatabase": 0}"#,
         r#"{"https": null, "rateLimit": false, "healthCheck": null, "admin": {}, "user": "", "group": null}"#,
@@ -352,6 +350,30 @@ fn authorities_of_backends() {
 fn trusted_proxies() {
     let text = r#"{"server": {"trustedProxies": ["10.1.2.3/8", "::1", "192.0.2.1"]}}"#;
     check(&[(text, "server.trustedProxies", json!(["10.0.0.0/8", "::1/128", "192.0.2.1/32"]))]);
+}
+
+#[test]
+fn connections_are_limited_where_a_number_says_so() {
+    let admission = |text| load(text).unwrap().settings.admission;
+    let none = admission(r#"{"server": {"limits": {"connections": 0, "connectionsPerIp": null}}}"#);
+    assert_eq!((none, none.connections, none.connections_per_ip), (admission("{}"), None, None));
+    let text = r#"{"server": {"limits": {"connections": 9, "connectionsPerIp": "3"}}}"#;
+    assert_eq!((admission(text).connections, admission(text).connections_per_ip), (Some(9), Some(3)));
+    check(&[
+        (text, "server.limits.connections", json!(9)),
+        (text, "server.limits.connectionsPerIp", json!(3)),
+        (r#"{"server": {"limits": {"bodyRate": 500}}}"#, "server.limits.bodyRate", json!(500)),
+    ]);
+}
+
+#[test]
+fn the_proxy_protocol_asks_for_trusted_proxies() {
+    let text = r#"{"server": {"proxyProtocol": true, "trustedProxies": ["10.0.0.0/8"]}}"#;
+    check(&[(text, "server.proxyProtocol", json!(true))]);
+    assert_eq!(remarks(text), [""; 0]);
+    let alone = r#"{"server": {"proxyProtocol": true}}"#;
+    let warning = "warning: c.json: server.proxyProtocol: has no effect without server.trustedProxies";
+    assert_eq!(remarks(alone), [warning]);
 }
 
 #[test]
