@@ -58,7 +58,7 @@ fuzz TARGET SECONDS:
 
 [private]
 bench-tools:
-    .ci/packages nginx haproxy wrk h2load openssl redis-server
+    .ci/packages nginx libnginx-mod-http-lua haproxy wrk h2load openssl redis-server
 
 [private]
 release:
