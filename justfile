@@ -38,7 +38,7 @@ soak MINUTES="20" *ARGS:
     cargo build --profile quick --locked --package cjs-proxy
     benches/soak.py {{ MINUTES }} {{ ARGS }}
 
-# Runs one check of benches/acceptance: dead_backends, unknown_hosts, sentinel, certificates, http2_attacks, stored_certificates.
+# Runs one check of benches/acceptance, by the name of its file; docs/BENCHMARKS.md says what each shows.
 acceptance NAME *ARGS: release
     .ci/packages wrk redis-server openssl
     benches/acceptance/{{ NAME }}.py {{ ARGS }}
@@ -58,7 +58,7 @@ fuzz TARGET SECONDS:
 
 [private]
 bench-tools:
-    .ci/packages nginx haproxy wrk h2load openssl redis-server
+    .ci/packages nginx libnginx-mod-http-lua haproxy wrk h2load openssl redis-server
 
 [private]
 release:

@@ -49,7 +49,7 @@ def measure(chosen: argparse.Namespace, builds: dict[str, Path], names: list[str
     with tempfile.TemporaryDirectory(prefix="cjs-proxy-bench-") as temporary:
         directory = Path(temporary)
         with rounds.Bench(machine.Cores.choose(), directory, builds) as bench:
-            for name in names:
+            for name in bench.contenders(memory.SMALL, names):
                 print(f"memory: {name}", file=sys.stderr)
                 results["proxies"][name] = memory.run(bench, name, plan, directory / name)
             for name in builds:

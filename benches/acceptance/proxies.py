@@ -22,11 +22,15 @@ class Proxy:
     https_port: int | None
 
     @classmethod
-    def start(cls, name: str, binary: Path, redis: dict, directory: Path, **server) -> "Proxy":
-        """Starts it with these settings of `redis`, and of `server` beside or in the place of its own."""
+    def start(
+        cls, name: str, binary: Path, redis: dict, directory: Path, rate_limit: dict | None = None, **server,
+    ) -> "Proxy":
+        """Starts it with these settings of `redis`, of `rateLimit` where there are any, and of `server` beside or in the
+        place of its own."""
         config = directory / f"{name}.json"
         server = {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None} | server
-        config.write_text(json.dumps({"server": server, "redis": redis}), encoding="utf-8")
+        settings = {"server": server, "redis": redis} | ({"rateLimit": rate_limit} if rate_limit else {})
+        config.write_text(json.dumps(settings), encoding="utf-8")
         process = Process(name, [str(binary), "run", "-c", str(config)], None, directory)
         port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)\n")[1])
         said = process.wait_for_line(rf"serving on {server['workers']} core").string

@@ -1,7 +1,9 @@
-"""A redis-server of the check's own that keeps what was acknowledged, and as much of a client as is needed."""
+"""A redis-server of the check's own, and as much of a client as is needed."""
 
 import contextlib
 import os
+import re
+import signal
 import socket
 import threading
 import time
@@ -55,11 +57,13 @@ class Client:
 
 
 class Redis:
-    """A server that is killed and comes back on its port with its data. Leaving the context ends it."""
+    """A server that is killed and comes back on its port. Leaving the context ends it."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, fsync: str | None = "always"):
+        """`fsync`: how often it waits for the disk, so that what was acknowledged is there again after a kill; None: it
+        keeps nothing."""
         (self.port,) = free_ports(1)
-        self._directory = directory
+        self._directory, self._fsync = directory, fsync
         self._socket = str(directory / "redis.socket")
         self._process: Process | None = None
 
@@ -74,7 +78,8 @@ class Redis:
         """Starts it; returns when it first answered on its port, by the monotonic clock."""
         port = self.port if port is None else port
         argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", self._socket,
-                "--dir", str(self._directory), "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+                "--dir", str(self._directory), "--save", "", "--appendonly", "yes" if self._fsync else "no"]
+        argv += ["--appendfsync", self._fsync] if self._fsync else []
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._socket)
         self._process = Process("redis-server", argv, None, self._directory)
@@ -89,8 +94,19 @@ class Redis:
         except (OSError, RuntimeError):
             return False
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         self._process.kill()
+
+    def halt(self) -> None:
+        """Has it answer nothing, its connections left open, until it goes on."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def change_unseen(self, *commands: tuple[str, ...]) -> None:
         """Changes what it holds while it is down for all others."""
@@ -104,6 +120,10 @@ class Redis:
 
     def route(self, host: str, urls: list[str]) -> None:
         self.ask(*routing(host, urls))
+
+    def bytes_used(self) -> int:
+        (said,) = self.ask(("INFO", "memory"))
+        return int(re.search(r"used_memory:(\d+)", said)[1])
 
     def hear(self, channel: str) -> "Heard":
         return Heard(Client(self._socket), channel)

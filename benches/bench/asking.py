@@ -1,10 +1,10 @@
-"""Asks for many hosts, each once: several connections, many requests on their way on each."""
+"""Asks for many hosts, or as many clients, each once: several connections, many requests on their way on each."""
 
 import re
 import socket
 from collections import Counter
 from itertools import islice
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator
 
 CONNECTIONS = 16
 # Requests on their way on one connection. They fit the socket buffers, so that nobody waits for the other to read.
@@ -17,8 +17,11 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 class Asker:
     """Keep-alive connections to a proxy. Each stays with its core, so what it asked for once that core knows."""
 
-    def __init__(self, port: int, path: str = "/", connections: int = CONNECTIONS):
-        self._path = path
+    def __init__(
+        self, port: int, path: str = "/", connections: int = CONNECTIONS, fields: Callable[[str], str] | None = None,
+    ):
+        """`fields`: header fields of a request by what is asked for; otherwise that is its Host."""
+        self._path, self._fields = path, fields or (lambda host: f"Host: {host}\r\n")
         self._connections = [_connect(port) for _ in range(connections)]
 
     def __enter__(self) -> "Asker":
@@ -41,26 +44,25 @@ class Asker:
         found = Counter()
         for connection in self._connections:
             pending = iter(hosts)
-            while count := _send(connection, self._path, pending):
+            while count := self._send_on(connection, pending):
                 found.update(_statuses(connection, count))
         return found
 
     def _send(self, pending: Iterator[str]) -> list[tuple[socket.socket, int]]:
-        sent = ((connection, _send(connection, self._path, pending)) for connection in self._connections)
+        sent = ((connection, self._send_on(connection, pending)) for connection in self._connections)
         return [(connection, count) for connection, count in sent if count]
+
+    def _send_on(self, connection: socket.socket, pending: Iterator[str]) -> int:
+        """Sends the next requests; how many there were."""
+        heads = [f"GET {self._path} HTTP/1.1\r\n{self._fields(what)}\r\n" for what in islice(pending, WINDOW)]
+        connection.sendall("".join(heads).encode())
+        return len(heads)
 
 
 def _connect(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
-
-
-def _send(connection: socket.socket, path: str, pending: Iterator[str]) -> int:
-    """Sends the next requests; how many there were."""
-    heads = [f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n" for host in islice(pending, WINDOW)]
-    connection.sendall("".join(heads).encode())
-    return len(heads)
 
 
 def _statuses(connection: socket.socket, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What makes the load: wrk, h2load for HTTP/2, and clients of our own where each request has a TLS connection of its own."""
+"""What makes the load: wrk, h2load for HTTP/2, and clients of our own for what neither can do."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from .scenarios import Scenario
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "lua"
 HANDSHAKES = Path(__file__).resolve().parent / "handshakes.py"
+ADDRESSES = Path(__file__).resolve().parent / "addresses.py"
 ERROR_KINDS = ("connect", "read", "write", "timeout", "status", "session")
 
 
@@ -35,6 +36,8 @@ class Run:
     argv: list[str]
     directory: Path
     counted: Callable[[str], Counted]
+    waits: bool = False
+    """Once it is ready it says so in a line, and begins when a line is said to it."""
 
 
 def of(scenario: Scenario, port: int, seconds: int, directory: Path) -> Run:
@@ -43,6 +46,8 @@ def of(scenario: Scenario, port: int, seconds: int, directory: Path) -> Run:
         return _h2load(scenario, port, seconds, directory)
     if scenario.handshakes:
         return _handshakes(scenario, port, seconds, directory)
+    if scenario.addresses:
+        return _addresses(scenario, port, seconds, directory)
     return _wrk(scenario, port, seconds)
 
 
@@ -65,8 +70,16 @@ def _handshakes(scenario: Scenario, port: int, seconds: int, directory: Path) ->
     return Run(argv, directory, _summary)
 
 
+def _addresses(scenario: Scenario, port: int, seconds: int, directory: Path) -> Run:
+    argv = [sys.executable, str(ADDRESSES), "--port", str(port), "--host", scenarios.PLAIN_HOST,
+            "--path", scenario.path, "--answer-bytes", str(scenario.answer_bytes),
+            "--addresses", str(scenario.addresses), "--at-once", str(scenario.connections),
+            "--join-seconds", str(scenario.joins_over), "--seconds", str(seconds)]
+    return Run(argv, directory, _summary, waits=True)
+
+
 def _summary(said: str) -> Counted:
-    """From the line that lua/summary.lua and handshakes.py end with."""
+    """From the line that lua/summary.lua, handshakes.py and addresses.py end with."""
     line = next(line for line in said.splitlines() if line.startswith("SUMMARY "))
     counted = json.loads(line.removeprefix("SUMMARY "))
     return Counted(

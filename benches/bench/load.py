@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import generators, scenarios
+from . import generators, measure, scenarios
 from .generators import Counted
 from .scenarios import Scenario
 
@@ -32,14 +32,38 @@ class Outcome:
 
 def run(scenario: Scenario, port: int, seconds: int, core: int, directory: Path) -> Outcome:
     """Loads the port for that many seconds; `directory` is the benchmark's own."""
-    what = generators.of(scenario, port, seconds, directory)
-    before = _children_seconds()
-    said = subprocess.run(
-        what.argv, cwd=what.directory, stdout=subprocess.PIPE, text=True, check=True,
-        env=os.environ | {"OPENSSL_CONF": str(OPENSSL)}, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
-    cost = _children_seconds() - before
-    counted = what.counted(said.stdout)
+    return Load(scenario, port, seconds, core, directory).run()
+
+
+class Load:
+    """Load that is about to begin: connections that are no part of it are open."""
+
+    def __init__(self, scenario: Scenario, port: int, seconds: int, core: int, directory: Path):
+        self._scenario, self._core = scenario, core
+        self._what = generators.of(scenario, port, seconds, directory)
+        self._ready = self._start() if self._what.waits else None
+        self._spent = 0.0
+        if self._ready:
+            self._ready.stdout.readline()
+            self._spent = measure.cpu_seconds(self._ready.pid)
+
+    def _start(self) -> subprocess.Popen:
+        return subprocess.Popen(
+            self._what.argv, cwd=self._what.directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OPENSSL_CONF": str(OPENSSL)},
+            preexec_fn=lambda: os.sched_setaffinity(0, {self._core}),
+        )
+
+    def run(self) -> Outcome:
+        before = _children_seconds()
+        generator = self._ready or self._start()
+        said, _ = generator.communicate("go\n" if self._ready else None)
+        if generator.returncode:
+            raise subprocess.CalledProcessError(generator.returncode, self._what.argv)
+        return _outcome(self._scenario, self._what.counted(said), _children_seconds() - before - self._spent)
+
+
+def _outcome(scenario: Scenario, counted: Counted, cost: float) -> Outcome:
     errors = dict(counted.errors)
     # Short answers that look like a success would flatter a proxy.
     if counted.bytes < counted.requests * scenario.answer_bytes:
@@ -65,7 +89,8 @@ class Checker:
         if status != 200 or len(body) != scenario.answer_bytes:
             raise WrongAnswer(f"backend: {scenario.name}: status {status}, {len(body)} bytes")
 
-    def check(self, name: str, port: int) -> None:
+    def check(self, name: str, port: int, limited: bool = False) -> None:
+        """`limited`: whether the answers have to tell of a limit."""
         scenario, hosts = self._scenario, [scenarios.PLAIN_HOST]
         if scenario.hosts:
             hosts = [scenario.hosts.names[0], scenario.hosts.names[-1]]
@@ -78,6 +103,8 @@ class Checker:
                     f"{name}: {scenario.name}: Host {host}: status {status}, {len(body)} bytes, "
                     f"expected 200 with {scenario.answer_bytes} bytes"
                 )
+        if self._tells_of_limit != limited:
+            raise WrongAnswer(f"{name}: {scenario.name}: told of a limit: {self._tells_of_limit}, expected {limited}")
         if scenario.streams:
             with self._secured(port, "h2") as connection:
                 if (chosen := connection.selected_alpn_protocol()) != "h2":
@@ -92,6 +119,7 @@ class Checker:
         connection.request("POST" if body else "GET", self._scenario.path, body or None, headers)
         answer = connection.getresponse()
         result = answer.status, answer.read()
+        self._tells_of_limit = answer.getheader("RateLimit") is not None
         connection.close()
         return result
 

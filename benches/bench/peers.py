@@ -1,5 +1,6 @@
 """The backend and the proxies: their configs, their start, and the ports they answer on."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,11 @@ from . import scenarios
 from .process import Process, free_ports
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "peers"
-NAMES = ("cjs-proxy", "cjs-proxy-b", "nginx", "haproxy")
+NAMES = ("cjs-proxy", "cjs-proxy-b", "nginx", "haproxy", "nginx-lua")
+# Behind the name of a build: the same without limits.
+UNLIMITED = "-unlimited"
+# Where Debian has what nginx-lua loads.
+LUA_MODULES = Path("/usr/lib/nginx/modules")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,9 @@ class Peer:
     plain: int
     vhosts: int
     secure: int
+    asks_redis: bool = False
+    tells_of_limit: bool = False
+    """Its answers do, in a `RateLimit` field."""
 
     def port(self, scenario: scenarios.Scenario) -> int:
         if scenario.tls:
@@ -41,6 +49,8 @@ class Site:
     redis: int | None
     cache: int | None = None
     """Routes that cjs-proxy keeps; otherwise as many as it does by itself."""
+    limits: scenarios.Limits | None = None
+    """What cjs-proxy and nginx-lua count by."""
 
 
 def make_certificate(directory: Path) -> None:
@@ -72,22 +82,42 @@ def start_backend(core: int, directory: Path) -> tuple[Process, int]:
 def start(name: str, binary: Path | None, site: Site) -> Peer:
     """Starts the named proxy; `binary` is for builds of cjs-proxy only."""
     if name == "nginx":
-        return _start_nginx(site)
+        return _start_nginx(name, site)
+    if name == "nginx-lua":
+        peer = _start_nginx(name, site, MODULES=_lua_modules(), LIMIT=_lua_limit(site))
+        return dataclasses.replace(peer, asks_redis=True)
     if name == "haproxy":
         return _start_haproxy(site)
     return _start_cjs_proxy(name, binary, site)
 
 
-def _start_nginx(site: Site) -> Peer:
+def has_lua() -> bool:
+    """Whether nginx-lua can be started."""
+    return (LUA_MODULES / "ngx_http_lua_module.so").exists()
+
+
+def _lua_modules() -> str:
+    return "\n".join(f"load_module {LUA_MODULES}/{module}.so;" for module in ("ndk_http_module", "ngx_http_lua_module"))
+
+
+def _lua_limit(site: Site) -> str:
+    script = _fill(
+        "count.lua", site.directory / "count.lua", REDIS=site.redis, REQUESTS=site.limits.requests,
+        WINDOW=site.limits.window,
+    )
+    return f"access_by_lua_file {script};"
+
+
+def _start_nginx(name: str, site: Site, MODULES: str = "", LIMIT: str = "") -> Peer:
     ports = plain, vhosts, secure = free_ports(3)
     names = "".join(f"server_name {host};\n" for host in scenarios.VHOSTS.names)
     (site.directory / "nginx-names.conf").write_text(names, encoding="ascii")
     config = _fill(
-        "nginx.conf", site.directory / "nginx.conf", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
+        "nginx.conf", site.directory / f"{name}.conf", DIR=site.directory, NAME=name, PLAIN=plain, VHOSTS=vhosts,
         SECURE=secure, CERTIFICATE=site.certificates / scenarios.CERTIFICATE, KEY=site.certificates / scenarios.KEY,
-        BACKEND=site.backend, USER=_user(),
+        BACKEND=site.backend, USER=_user(), MODULES=MODULES, LIMIT=LIMIT,
     )
-    return _running("nginx", _nginx(config), site, ports)
+    return _running(name, _nginx(config), site, ports)
 
 
 def _start_haproxy(site: Site) -> Peer:
@@ -120,6 +150,8 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
     }
     if site.cache:
         settings["server"]["lruCache"] = {"size": site.cache}
+    if site.limits:
+        settings["rateLimit"] = {"window": site.limits.window, "tiers": {"everyone": site.limits.requests}}
     config.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     process = Process(name, [str(binary), "run", "-c", str(config)], site.core, site.directory)
     try:
@@ -131,7 +163,7 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
     except BaseException:
         process.stop()
         raise
-    return Peer(name, process, plain, plain, secure)
+    return Peer(name, process, plain, plain, secure, asks_redis=True, tells_of_limit=site.limits is not None)
 
 
 def _running(name: str, argv: list[str], site: Site, ports: list[int]) -> Peer:

@@ -3,7 +3,9 @@
 from statistics import median
 
 FIGURES = ("cpu_us", "requests_per_second", "p50_ms", "p99_ms", "peak_rss_mb")
-STORE_FIGURES = ("changes_per_second", "reads_per_second")
+STORE_FIGURES = (
+    "changes_per_second", "reads_per_second", "sent_per_request", "run_per_request", "redis_us",
+)
 RATIOS = ("cpu_us", "requests_per_second", "p99_ms")
 # Past these the figures of a scenario are marked: the ratios still hold, the absolute ones less so.
 BUSY_SHARE = 0.10
@@ -142,6 +144,12 @@ def _comparisons(scenario: dict) -> list[str]:
             lines.append(
                 f"{name}: {figures['changes_per_second']:.0f} routes changed a second, "
                 f"{figures['reads_per_second']:.0f} hosts read from Redis a second"
+            )
+        if "sent_per_request" in figures:
+            lines.append(
+                f"{name}: {figures['sent_per_request']:.4f} commands to Redis a request "
+                f"({figures['run_per_request']:.4f} with those that scripts call), "
+                f"{figures['redis_us']:.1f} µs of Redis's processor a request"
             )
     return lines
 

@@ -1,7 +1,7 @@
 """Interleaved rounds: in each one every proxy is started and takes its turn under load, in an order drawn anew."""
 
 import contextlib
-import functools
+import dataclasses
 import random
 import shutil
 import sys
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator
 
-from . import load, measure, peers, scenarios, store
+from . import counting, load, measure, peers, scenarios, store
 from .asking import Asker
 from .changes import Changes
 from .machine import Cores, Ticks, disturbance
@@ -54,23 +54,39 @@ class Bench:
         peers.make_certificate(self.directory)
         backend, self.backend_port = peers.start_backend(self.cores.others, self.directory)
         self._helpers.append(backend)
-        self.redis_port, self._routed_to = None, None
+        self.redis_port, self._routed_to, self._redis = None, None, None
         if self._builds:
-            redis, self.redis_port = store.start(self.cores.others, self.directory)
-            self._helpers.append(redis)
+            self._redis, self.redis_port = store.start(self.cores.others, self.directory)
+            self._helpers.append(self._redis)
 
-    def start(self, name: str, directory: Path, backend: int | None = None, cache: int | None = None) -> Peer:
+    def start(
+        self, name: str, directory: Path, backend: int | None = None, cache: int | None = None,
+        limits: scenarios.Limits | None = None,
+    ) -> Peer:
         """Starts a proxy with its files in the directory, in front of the backend or of another port."""
         backend = backend or self.backend_port
         if self.redis_port and backend != self._routed_to:
             store.load_routes(self.redis_port, backend)
             self._routed_to = backend
-        site = Site(self.cores.proxy, directory, backend, self.directory, self.redis_port, cache)
-        return peers.start(name, self._builds.get(name), site)
+        if name.endswith(peers.UNLIMITED):
+            limits = None
+        site = Site(self.cores.proxy, directory, backend, self.directory, self.redis_port, cache, limits)
+        return peers.start(name, self._builds.get(name.removesuffix(peers.UNLIMITED)), site)
 
     def contenders(self, scenario: Scenario, names: list[str]) -> list[str]:
-        """Those of the proxies that the scenario is for."""
-        return [name for name in names if name in self._builds or not scenario.live_routes]
+        """Those of the proxies that the scenario is for; where it limits, the first build without limits besides."""
+        if scenario.limits and self._builds:
+            subject, *others = names
+            return [subject, subject + peers.UNLIMITED, *others]
+        return [name for name in names if name in self._builds or self._is_for_others(scenario, name)]
+
+    def _is_for_others(self, scenario: Scenario, name: str) -> bool:
+        # nginx-lua is there to count, which takes Redis.
+        return not scenario.live_routes and name != "nginx-lua"
+
+    def counted(self, scenario: Scenario, peer: Peer) -> counting.Reading | None:
+        """What Redis has done so far, where the scenario is about requests that are counted in it."""
+        return counting.read(self.redis_port, self._redis.pid) if scenario.limits and peer.asks_redis else None
 
     @contextlib.contextmanager
     def changing(self, scenario: Scenario) -> Iterator[Callable[[], dict[str, int]]]:
@@ -116,10 +132,10 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
     running: list[Peer] = []
     try:
         for name in order:
-            running.append(bench.start(name, directory))
+            running.append(bench.start(name, directory, limits=scenario.limits))
         checker = load.Checker(scenario, bench.backend_port, bench.directory)
         for peer in running:
-            checker.check(peer.name, peer.port(scenario))
+            checker.check(peer.name, peer.port(scenario), peer.tells_of_limit)
         return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
     finally:
         for peer in running:
@@ -140,18 +156,21 @@ def _turn(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
 
 def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
     port, pid = peer.port(scenario), peer.process.pid
-    apply = functools.partial(load.run, scenario, port, core=bench.cores.others, directory=bench.directory)
+    where = bench.cores.others, bench.directory
     with bench.changing(scenario) as store_figures:
-        apply(plan.warm_up)
+        _warm_up(bench, scenario, peer, plan)
+        measured = load.Load(dataclasses.replace(scenario, joins_over=0), port, plan.seconds, *where)
         measure.reset_peak(pid)
-        before, began = store_figures(), time.monotonic()
+        before, counted_before, began = store_figures(), bench.counted(scenario, peer), time.monotonic()
         ticks, cpu, helpers = Ticks.read(), measure.cpu_seconds(pid), bench.helper_seconds()
-        outcome = apply(plan.seconds)
+        outcome = measured.run()
         cpu = measure.cpu_seconds(pid) - cpu
         own = cpu + bench.helper_seconds() - helpers + outcome.cpu_seconds
         # Longer than the load itself, by what a generator takes to begin.
         seconds = time.monotonic() - began
         rates = {what: (count - before[what]) / seconds for what, count in store_figures().items()}
+        if counted_before:
+            rates |= bench.counted(scenario, peer).per_request(counted_before, outcome.counted.requests)
     if not peer.process.alive:
         raise RuntimeError(f"{peer.name} ended under load:\n{peer.process.tail()}")
     counted = outcome.counted
@@ -166,6 +185,14 @@ def _measured(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> dict:
         **rates,
         **disturbance(ticks, Ticks.read(), own),
     }
+
+
+def _warm_up(bench: Bench, scenario: Scenario, peer: Peer, plan: Plan) -> None:
+    if not peer.asks_redis:
+        # It keeps nothing of clients.
+        scenario = dataclasses.replace(scenario, joins_over=0)
+    seconds = plan.warm_up + scenario.joins_over
+    load.run(scenario, peer.port(scenario), seconds, bench.cores.others, bench.directory)
 
 
 def _progress(text: str) -> None:

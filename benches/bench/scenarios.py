@@ -12,6 +12,8 @@ MEGABYTE = 2**20
 CERTIFICATE, KEY, PAIR = "site.crt", "site.key", "site.pem"
 # Clients that open a TLS connection for each request: they have a core with the backend, and shake hands in Python.
 HANDSHAKERS = 16
+# Each has a connection to the proxy: it and the clients need as many open files.
+ADDRESSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Handshakes:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Requests that each client address may make in a window of so many seconds."""
+
+    requests: int
+    window: int
+
+
+# Nobody comes near it: what counting costs is measured, not what refusing does.
+FAR_LIMITS = Limits(1_000_000_000, 60)
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One kind of load. `reference` names a scenario run beside it, to compare a proxy with itself."""
 
@@ -60,6 +74,12 @@ class Scenario:
     live_routes: bool = False
     """About routes in a store: for builds of cjs-proxy alone, which have asked for every host beforehand."""
     changes_per_second: int = 0
+    limits: Limits | None = None
+    """Counted by builds of cjs-proxy and by nginx-lua; the first build takes part a second time without them."""
+    addresses: int = 0
+    """Client addresses, each with a connection of its own, of which `connections` are in use at once; 0: one for all."""
+    joins_over: int = 0
+    """Seconds of warm-up, beside those of the plan, over which the addresses come for the first time, one after the other."""
     reference: str | None = None
 
 
@@ -161,6 +181,25 @@ ALL = {
             connections=16,
             tls=True,
             streams=32,
+        ),
+        Scenario(
+            name="limited",
+            about="as small, requests counted for one client address, far below its limit",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            limits=FAR_LIMITS,
+        ),
+        Scenario(
+            name="limited-addresses",
+            about=f"1 KB answers, {ADDRESSES:,} client addresses in turn, each with a keep-alive connection and a limit, "
+                  "64 requests at once",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            limits=FAR_LIMITS,
+            addresses=ADDRESSES,
+            # As long as a quarter of the window, for which a client is lent at most: those who came together would come
+            # back to Redis together.
+            joins_over=FAR_LIMITS.window // 4,
         ),
     )
 }

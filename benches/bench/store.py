@@ -36,11 +36,15 @@ def load_routes(port: int, backend_port: int) -> None:
 
 def reads(port: int) -> int:
     """Reads of a host's route so far: each asks for the host's dead set, and none of the hosts here has another."""
+    return calls(port).get("cmdstat_smembers", 0)
+
+
+def calls(port: int) -> dict[str, int]:
+    """How often each command was called so far, by its name in INFO commandstats."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection, connection.makefile("rb") as replies:
         connection.sendall(encode(("INFO", "commandstats")))
-        said = replies.read(int(replies.readline()[1:]))
-    found = re.search(rb"cmdstat_smembers:calls=(\d+)", said)
-    return int(found[1]) if found else 0
+        said = replies.read(int(replies.readline()[1:])).decode()
+    return {name: int(count) for name, count in re.findall(r"^(cmdstat_[^:]+):calls=(\d+)", said, re.MULTILINE)}
 
 
 def encode(command: tuple[str, ...]) -> bytes:
