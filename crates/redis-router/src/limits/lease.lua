@@ -45,6 +45,11 @@ local first = bucket - WINDOW
 local function held(number)
   return tonumber(redis.call('HGET', key, number % MODULUS) or 0)
 end
+local function held_from(from, to)
+  local fields = {}
+  for number = from, to do table.insert(fields, number % MODULUS) end
+  return redis.call('HMGET', key, unpack(fields))
+end
 local function add(number, tokens)
   sum = sum + tokens
   if redis.call('HINCRBY', key, number % MODULUS, tokens) == 0 then
@@ -56,13 +61,16 @@ if highest < first then
   for number = oldest, highest do redis.call('HDEL', key, number % MODULUS) end
   sum, oldest = 0, bucket
 end
-while oldest < first do
-  local tokens = held(oldest)
-  if tokens > 0 then
-    sum = sum - tokens
-    redis.call('HDEL', key, oldest % MODULUS)
+if oldest < first then
+  local gone = {}
+  for place, tokens in ipairs(held_from(oldest, first - 1)) do
+    if tokens then
+      sum = sum - tonumber(tokens)
+      table.insert(gone, (oldest + place - 1) % MODULUS)
+    end
   end
-  oldest = oldest + 1
+  if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
+  oldest = first
 end
 
 for at = 8, #ARGV, 2 do
@@ -101,7 +109,12 @@ if asks then
   end
 end
 
-while oldest < highest and held(oldest) == 0 do oldest = oldest + 1 end
+if oldest < highest and held(oldest) == 0 then
+  for _, tokens in ipairs(held_from(oldest, highest - 1)) do
+    if tokens then break end
+    oldest = oldest + 1
+  end
+end
 local leaves = (oldest + WINDOW + 1) * width - now
 local retry = leaves
 if highest >= bucket then retry = math.min(leaves, (bucket + 1) * width - now) end

@@ -398,7 +398,6 @@ fn features_to_come() {
     let fault = "admin: the admin listener: not available yet; leave the key out or set it to null";
     assert_eq!(faults(text), [fault]);
 }
-}
 
 #[test]
 fn what_is_without_effect_is_checked_all_the_same() {
