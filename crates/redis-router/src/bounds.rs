@@ -150,7 +150,7 @@ pub const MISTAKES_MAX: usize = 20;
 
 /// Longest wait of one request for the tiers of its names. With `LIMIT_WAIT` less than the 50 ms that are promised, as timers
 /// are coarse.
-pub const MEMBER_WAIT: Duration = Duration::from_millis(15);
+pub const MEMBER_WAIT: Duration = Duration::from_millis(10);
 
 /// Longest wait of one request for tokens.
 pub const LIMIT_WAIT: Duration = Duration::from_millis(30);
@@ -158,7 +158,7 @@ pub const LIMIT_WAIT: Duration = Duration::from_millis(30);
 /// How long nothing more is asked for limits after the store gave no answer, or an error.
 pub const LIMIT_TROUBLE: Duration = Duration::from_millis(250);
 
-/// Clients whose limits one core knows: some 25 MB. One beyond them takes the place of one that was not used lately.
+/// Clients whose limits one core knows: some 35 MB. One beyond them takes the place of one that was not used lately.
 pub const LIMIT_CLIENTS_MAX: usize = 65_536;
 
 /// Clients looked at in one tick: each one once a second or two, for less than a thousandth of a core.

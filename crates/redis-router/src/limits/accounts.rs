@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use super::lease::{self, Quota};
 use super::{Budget, LimitKey};
@@ -25,7 +26,9 @@ pub(super) struct Account {
 
 #[derive(Default)]
 pub(super) struct Accounts {
-    by_key: HashMap<LimitKey, Rc<Account>, foldhash::fast::RandomState>,
+    hasher: foldhash::fast::RandomState,
+    /// By their keys, which stand in the accounts alone.
+    by_key: HashTable<Rc<Account>>,
     /// All of them, the one that was not looked at for longest first.
     turns: VecDeque<Rc<Account>>,
 }
@@ -34,7 +37,8 @@ impl Accounts {
     /// The account of `key`, a new one where it has none. Where there are too many one that was not used lately goes: its
     /// leases are lost, which admits nobody more.
     pub(super) fn of(&mut self, key: &LimitKey, now: u64, quota: &Quota) -> Rc<Account> {
-        if let Some(account) = self.by_key.get(key) {
+        let hash = self.hasher.hash_one(key);
+        if let Some(account) = self.by_key.find(hash, |account| account.key == *key) {
             account.used.set(true);
             return Rc::clone(account);
         }
@@ -47,7 +51,8 @@ impl Accounts {
             used: Cell::new(true),
         });
         self.turns.push_back(Rc::clone(&account));
-        self.by_key.insert(key.clone(), Rc::clone(&account));
+        let hasher = &self.hasher;
+        self.by_key.insert_unique(hash, Rc::clone(&account), |account| hasher.hash_one(&account.key));
         account
     }
 
@@ -61,8 +66,15 @@ impl Accounts {
             if is_wanted && looked_at < SWEEP_MAX {
                 self.turns.push_back(account);
             } else {
-                self.by_key.remove(&account.key);
+                self.remove(&account);
             }
+        }
+    }
+
+    fn remove(&mut self, account: &Rc<Account>) {
+        let hash = self.hasher.hash_one(&account.key);
+        if let Ok(found) = self.by_key.find_entry(hash, |other| Rc::ptr_eq(other, account)) {
+            found.remove();
         }
     }
 
@@ -82,7 +94,7 @@ impl Accounts {
             let Some(account) = self.turns.pop_front() else { break };
             let quota = quota_of(&account.key);
             if !account.is_busy() && account.lease.borrow_mut().is_over(now, &quota) {
-                self.by_key.remove(&account.key);
+                self.remove(&account);
                 continue;
             }
             if account.lease.borrow_mut().has_leftovers(now, &quota) {
