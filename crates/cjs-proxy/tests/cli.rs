@@ -47,7 +47,7 @@ fn usage_errors_exit_with_2() {
         &["run", "x"],
         &["routes"],
         &["routes", "add", "h"],
-        &["limits", "show", "x"],
+        &["limits", "show"],
         &["-d", "upgrade"],
         &["demo", "-c", "x"],
     ] {

@@ -10,6 +10,7 @@ use crate::support::client::{Client, Response};
 use crate::support::command::Config;
 use crate::support::redis::Redis;
 use crate::support::scene::{Scene, get, get_from, request};
+use crate::support::streams;
 use crate::support::wait;
 
 const DAY: u64 = 86_400;
@@ -226,6 +227,37 @@ fn what_is_not_a_request_for_a_backend_is_not_counted() {
     }
     assert_eq!(until_refused(&scene, &get("/")), 20);
     assert_eq!(ask(&scene, get_from("__ping__", "/")).status, 200);
+}
+
+#[test]
+fn streams_of_http_2_are_requests_like_others() {
+    let backend = Backend::saying("fine");
+    let scene = super::http2::scene(limited(json!({})), &[&backend.url()]);
+    streams::over(scene.proxy.address(), 65_535, async |client| {
+        let mut admitted = 0;
+        let refused = loop {
+            let answer = client.get("/").await;
+            match answer.status {
+                200 => admitted += 1,
+                429 => break answer,
+                other => assert_eq!(other, 503),
+            }
+        };
+        assert_eq!(admitted, 20, "one connection is on one core");
+        assert!(refused.get("retry-after").is_some() && refused.text().contains("429 Too Many Requests"));
+        assert!(refused.get("ratelimit").unwrap().starts_with("\"basic\";r=0;t="));
+    });
+}
+
+#[test]
+fn the_page_of_the_operator_is_sent() {
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::write(pages.path().join("error_429.html"), "slow down").unwrap();
+    let (backend, mut config) = (Backend::saying("fine"), limited(json!({})));
+    config["server"]["staticDir"] = json!(pages.path());
+    let scene = Scene::with(config, &[&backend.url()]);
+    until_refused(&scene, &get("/"));
+    assert_eq!(ask(&scene, get("/")).text(), "slow down");
 }
 
 #[test]
