@@ -253,7 +253,7 @@ fn a_fail_over_is_followed_and_known_routes_are_served_throughout() {
         // A server that changes its role drops its connections.
         let known_meanwhile = async |what: &str, check: &dyn Fn() -> bool| {
             let served_and_done = async || {
-                assert_eq!(served(&router, "a.tld").await, "app");
+                assert_eq!(served(&router, "a.tld").await, "app", "{what}");
                 check()
             };
             eventually(what, served_and_done).await;

@@ -129,7 +129,7 @@ pub fn free_port() -> u16 {
     static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut taken = TAKEN.lock().unwrap();
     let is_free = |port: &u16| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = std::iter::repeat_with(|| fastrand::u16(16_000..32_000)).take(1_000).find(is_free).unwrap();
+    let port = std::iter::repeat_with(|| fastrand::u16(16_000..22_000)).take(1_000).find(is_free).unwrap();
     taken.push(port);
     port
 }
