@@ -1,0 +1,241 @@
+//! The admin listener: metrics, health and readiness over plain HTTP, on one thread of its own that no core waits for.
+//! Knows sockets and time-outs; what is answered is `admin/answers.rs`'s.
+//!
+//! ```text
+//!   accepted ──head whole──▶ answering ──sent──▶ closed
+//!      └─────── too long, or too slow ───────────▶ closed
+//! ```
+
+mod answers;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::board::Board;
+use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE};
+use crate::clock;
+use crate::settings::Build;
+
+/// The listener as the supervisor sees it. Dropped, it takes no more connections, and lets go of its sockets.
+pub(crate) struct Admin {
+    sockets: Vec<TcpListener>,
+    /// Its end tells the thread to end.
+    _stop: UnixStream,
+    shown: Arc<Shown>,
+}
+
+/// What is shown, and to whom.
+pub(crate) struct Shown {
+    pub(crate) board: Arc<Board>,
+    pub(crate) build: Build,
+    /// Names of the rate limit's tiers.
+    pub(crate) tiers: Vec<String>,
+    token: Mutex<Option<String>>,
+}
+
+impl Shown {
+    pub(crate) fn new(board: Arc<Board>, build: Build, tiers: Vec<String>, token: Option<String>) -> Self {
+        Self { board, build, tiers, token: Mutex::new(token) }
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Admin {
+    /// Answers on `sockets` from now on.
+    ///
+    /// # Errors
+    /// No more threads or file descriptors.
+    pub(crate) fn begin(sockets: Vec<TcpListener>, shown: Shown) -> io::Result<Self> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let shown = Arc::new(shown);
+        let listeners = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        let server =
+            Server { listeners, stopped, visitors: Vec::new(), rests: false, shown: Arc::clone(&shown) };
+        Builder::new().name("admin".into()).spawn(move || server.run())?;
+        Ok(Self { sockets, _stop: stop, shown })
+    }
+
+    /// Asks for another token from now on; `None`: for none.
+    pub(crate) fn set_token(&self, token: Option<String>) {
+        *self.shown.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Duplicates of its sockets.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok())
+    }
+}
+
+struct Server {
+    listeners: Vec<TcpListener>,
+    stopped: UnixStream,
+    visitors: Vec<Visitor>,
+    /// The last accept failed: it is not tried again at once.
+    rests: bool,
+    shown: Arc<Shown>,
+}
+
+/// Somebody who asks.
+struct Visitor {
+    stream: TcpStream,
+    deadline: Instant,
+    state: State,
+}
+
+enum State {
+    /// What has come of the head.
+    Asking(Vec<u8>),
+    /// The answer, and how much of it was sent.
+    Answering(Vec<u8>, usize),
+    Over,
+}
+
+impl Server {
+    fn run(mut self) {
+        while let Some(ready) = self.wait() {
+            let now = clock::now();
+            for (visitor, is_ready) in self.visitors.iter_mut().zip(ready.visitors) {
+                visitor.go_on(is_ready, now, &self.shown);
+            }
+            self.visitors.retain(|visitor| !matches!(visitor.state, State::Over));
+            self.rests = false;
+            for index in ready.listeners {
+                self.take_in(index, now);
+            }
+        }
+    }
+
+    /// Waits until there is something to do; `None`: nobody is to be answered any more.
+    fn wait(&self) -> Option<Ready> {
+        let takes_in = self.visitors.len() < ADMIN_CONNECTIONS && !self.rests;
+        let listeners = if takes_in { &self.listeners[..] } else { &[] };
+        let mut polled = vec![PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        polled.extend(listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
+        polled.extend(self.visitors.iter().map(|visitor| {
+            let asks = matches!(visitor.state, State::Asking(_));
+            PollFd::new(visitor.stream.as_fd(), if asks { PollFlags::POLLIN } else { PollFlags::POLLOUT })
+        }));
+        if let Err(error) = poll(&mut polled, self.longest_wait())
+            && error != nix::errno::Errno::EINTR
+        {
+            log::error!("the admin listener has ended: {error}");
+            return None;
+        }
+        let is_ready = |polled: &PollFd<'_>| polled.any().unwrap_or(true);
+        let (stopped, rest) = polled.split_first()?;
+        if is_ready(stopped) {
+            return None;
+        }
+        let (of_listeners, of_visitors) = rest.split_at(listeners.len());
+        Some(Ready {
+            listeners: (0..listeners.len()).filter(|&index| is_ready(&of_listeners[index])).collect(),
+            visitors: of_visitors.iter().map(is_ready).collect(),
+        })
+    }
+
+    /// Until the first visitor is out of time.
+    fn longest_wait(&self) -> PollTimeout {
+        let first = self.visitors.iter().map(|visitor| visitor.deadline).min();
+        let left = first.map(|deadline| deadline.saturating_duration_since(clock::now()));
+        let pause = self.rests.then_some(PAUSE);
+        // Rounded up: a wait that ends too early is followed by many of no time.
+        left.into_iter().chain(pause).min().map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    fn take_in(&mut self, listener: usize, now: Instant) {
+        if self.visitors.len() >= ADMIN_CONNECTIONS {
+            return;
+        }
+        match self.listeners[listener].accept() {
+            Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
+                let state = State::Asking(Vec::new());
+                self.visitors.push(Visitor { stream, deadline: now + ADMIN_PATIENCE, state });
+            }
+            Ok(_) => {}
+            Err(error) => self.rests = error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Pause after an accept that failed, as for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What need not be waited for.
+struct Ready {
+    listeners: Vec<usize>,
+    visitors: Vec<bool>,
+}
+
+impl Visitor {
+    fn go_on(&mut self, is_ready: bool, now: Instant, shown: &Shown) {
+        if now >= self.deadline {
+            self.state = State::Over;
+        }
+        if !is_ready {
+            return;
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(head) => self.hear(head, now, shown),
+            State::Answering(answer, sent) => self.tell(answer, sent),
+            State::Over => State::Over,
+        };
+    }
+
+    /// Reads on; an answer to a whole head is begun at once.
+    fn hear(&mut self, mut head: Vec<u8>, now: Instant, shown: &Shown) -> State {
+        let mut part = [0; 4096];
+        match self.stream.read(&mut part) {
+            Ok(0) => return State::Over,
+            Ok(count) => head.extend_from_slice(&part[..count]),
+            Err(error) if is_for_later(&error) => {}
+            Err(_) => return State::Over,
+        }
+        let token = shown.token();
+        match answers::answer(&head, token.as_deref(), shown) {
+            Some(answer) => {
+                self.deadline = now + ADMIN_PATIENCE;
+                self.tell(answer, 0)
+            }
+            None if head.len() > ADMIN_HEAD_BYTES => State::Over,
+            None => State::Asking(head),
+        }
+    }
+
+    fn tell(&mut self, answer: Vec<u8>, mut sent: usize) -> State {
+        match self.stream.write(&answer[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if is_for_later(&error) => {}
+            Err(_) => return State::Over,
+        }
+        if sent < answer.len() {
+            return State::Answering(answer, sent);
+        }
+        // One that has gone away needs no end.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        State::Over
+    }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
