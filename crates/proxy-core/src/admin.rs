@@ -7,6 +7,7 @@
 //! ```
 
 mod answers;
+mod json;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,11 +18,12 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use redis_router::LimitRules;
 
 use crate::board::Board;
 use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE};
 use crate::clock;
-use crate::settings::Build;
+use crate::settings::{Build, Settings};
 
 /// The listener as the supervisor sees it. Dropped, it takes no more connections, and lets go of its sockets.
 pub(crate) struct Admin {
@@ -35,18 +37,34 @@ pub(crate) struct Admin {
 pub(crate) struct Shown {
     pub(crate) board: Arc<Board>,
     pub(crate) build: Build,
-    /// Names of the rate limit's tiers.
-    pub(crate) tiers: Vec<String>,
-    token: Mutex<Option<String>>,
+    followed: Mutex<Followed>,
+}
+
+/// What a reload changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Followed {
+    /// What those who ask have to bring; `None`: nothing.
+    pub(crate) token: Option<String>,
+    /// The rate limit in force; `None`: there is none.
+    pub(crate) limits: Option<LimitRules>,
+}
+
+impl Followed {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+            limits: settings.rate_limit.as_ref().map(|limit| limit.rules.clone()),
+        }
+    }
 }
 
 impl Shown {
-    pub(crate) fn new(board: Arc<Board>, build: Build, tiers: Vec<String>, token: Option<String>) -> Self {
-        Self { board, build, tiers, token: Mutex::new(token) }
+    pub(crate) fn new(board: Arc<Board>, build: Build, followed: Followed) -> Self {
+        Self { board, build, followed: Mutex::new(followed) }
     }
 
-    fn token(&self) -> Option<String> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn followed(&self) -> Followed {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -66,9 +84,9 @@ impl Admin {
         Ok(Self { sockets, _stop: stop, shown })
     }
 
-    /// Asks for another token from now on; `None`: for none.
-    pub(crate) fn set_token(&self, token: Option<String>) {
-        *self.shown.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    /// Goes by this from now on.
+    pub(crate) fn follow(&self, followed: Followed) {
+        *self.shown.followed.lock().unwrap_or_else(PoisonError::into_inner) = followed;
     }
 
     /// Duplicates of its sockets.
@@ -210,8 +228,7 @@ impl Visitor {
             Err(error) if is_for_later(&error) => {}
             Err(_) => return State::Over,
         }
-        let token = shown.token();
-        match answers::answer(&head, token.as_deref(), shown) {
+        match answers::answer(&head, shown) {
             Some(answer) => {
                 self.deadline = now + ADMIN_PATIENCE;
                 self.tell(answer, 0)

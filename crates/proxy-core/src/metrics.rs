@@ -1,14 +1,16 @@
 //! Which metrics there are, and where their numbers come from. docs/METRICS.md has a row for each. How they are written
 //! is `exposition.rs`'s.
 
+use redis_router::Tier;
+
 use crate::account::{Account, CLASSES, Counter, Histogram, LimitCounters, RoutesState};
 use crate::board::{CoreView, Reason, View};
 use crate::bounds::BUCKETS_MICROS;
 use crate::exposition::{Exposition, Kind, seconds};
 use crate::settings::Build;
 
-/// All metrics as text. `tiers` are the names of the rate limit's, in their order.
-pub(crate) fn write(view: &View, build: Build, tiers: &[String]) -> String {
+/// All metrics as text. `tiers` are those of the rate limit, in their order.
+pub(crate) fn write(view: &View, build: Build, tiers: &[Tier]) -> String {
     let mut text = Exposition::default();
     process(&mut text, view, build);
     requests(&mut text, view);
@@ -71,7 +73,7 @@ fn clients(text: &mut Exposition, view: &View) {
 /// What one decision is counted by.
 type OfTier = fn(&LimitCounters) -> &Counter;
 
-fn limits(text: &mut Exposition, view: &View, tiers: &[String]) {
+fn limits(text: &mut Exposition, view: &View, tiers: &[Tier]) {
     let help = "Decisions of the rate limit, by tier; those of a dry run as if it were none.";
     let mut family = text.family("cjs_proxy_limit_decisions_total", Kind::Counter, help);
     let decisions: [(&str, OfTier); 3] = [
@@ -82,7 +84,7 @@ fn limits(text: &mut Exposition, view: &View, tiers: &[String]) {
     for (place, tier) in tiers.iter().enumerate().take(crate::bounds::TIERS) {
         for (decision, of) in decisions {
             let count = sum(view, |totals| of(&totals.limits[place]));
-            family.sample(&[("tier", tier), ("decision", decision)], count);
+            family.sample(&[("tier", &tier.name), ("decision", decision)], count);
         }
     }
 }

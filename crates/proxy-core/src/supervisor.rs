@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 use tls::{Files, Reading};
 
 use crate::accept::Speech;
-use crate::admin::{Admin, Shown};
+use crate::admin::{Admin, Followed, Shown};
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS, SHRINK_WAIT};
 use crate::certificate_watch::CertificateWatch;
 use crate::checking::Checking;
@@ -65,8 +65,8 @@ impl Companions<'_> {
     /// Has them do what the settings say now.
     fn follow(&mut self, supplies: &Supplies) {
         self.checking.follow(supplies);
-        if let (Some(admin), Some(settings)) = (&self.admin, &supplies.settings.admin) {
-            admin.set_token(settings.token.clone());
+        if let Some(admin) = &self.admin {
+            admin.follow(Followed::of(&supplies.settings));
         }
         let https = supplies.settings.https.as_ref();
         if https.map(|https| &https.files) != self.certificates.as_ref().map(|watch| &watch.files) {
@@ -122,11 +122,10 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
 
 /// Tells of the process on `sockets` from now on, where there are any.
 fn begin_admin(sockets: Vec<TcpListener>, fleet: &Fleet, build: Build) -> Result<Option<Admin>, StartError> {
-    let settings = &fleet.supplies.settings;
-    let Some(admin) = &settings.admin else { return Ok(None) };
-    let tiers = settings.rate_limit.iter().flat_map(|limit| &limit.rules.tiers);
-    let tiers = tiers.map(|tier| tier.name.clone()).collect();
-    let shown = Shown::new(Arc::clone(&fleet.board), build, tiers, admin.token.clone());
+    if sockets.is_empty() {
+        return Ok(None);
+    }
+    let shown = Shown::new(Arc::clone(&fleet.board), build, Followed::of(&fleet.supplies.settings));
     let admin = Admin::begin(sockets, shown).map_err(StartError::Core)?;
     for address in admin.addresses() {
         log::info!("listening on {address} for admin");

@@ -183,6 +183,25 @@ fn failures_are_counted_by_what_they_are() {
 }
 
 #[test]
+fn cores_and_limits_are_told_as_json() {
+    let backend = mortal("a");
+    let config = on(json!({ "server": { "workers": 1 }, "rateLimit": { "tiers": { "all": 1, "paid": 9 } } }));
+    let scene = Scene::with(config, &[&backend.url()]);
+    let admin = address(&scene.proxy);
+    let read = |path| serde_json::from_slice::<Value>(&fetch(admin, path).body).unwrap();
+    assert_eq!([200, 429], [(); 2].map(|()| scene.ask(get("/")).status));
+    let counted = || read("/api/v1/cores")["cores"][0]["requests"]["4xx"] == 1;
+    wait::until("both are counted", counted);
+    let limits = read("/api/v1/limits");
+    let tier = json!({ "name": "all", "limit": 1, "admitted": 1, "refused": 1, "unavailable": 0 });
+    assert_eq!((&limits["window"], &limits["tiers"][0]), (&json!(60.0), &tier));
+    let core = &read("/api/v1/cores")["cores"][0];
+    assert_eq!((&core["requests"]["2xx"], &core["connections"]), (&json!(1), &json!(2)));
+    scene.proxy.reload(json!({ "rateLimit": { "tiers": { "all": 5, "paid": 9 } } }));
+    wait::until("the new limit is told", || read("/api/v1/limits")["tiers"][0]["limit"] == 5);
+}
+
+#[test]
 fn metrics_md_has_every_metric() {
     let scene = Scene::with(on(json!({ "rateLimit": {} })), &[]);
     let told = scrape(address(&scene.proxy)).rows();

@@ -2,12 +2,13 @@
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
-use super::Shown;
+use super::{Shown, json};
 use crate::metrics;
 
 /// Header fields of a request to the admin listener; a scraper sends a dozen.
 const FIELDS: usize = 64;
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 struct Answer {
@@ -22,15 +23,19 @@ impl Answer {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
         Self { status, kind: TEXT, body: body.into() + "\n", more: "" }
     }
+
+    fn json(body: String) -> Self {
+        Self { status: "200 OK", kind: JSON, body: body + "\n", more: "" }
+    }
 }
 
 /// The whole answer to the request whose bytes have come so far; `None`: its head is not whole.
-pub(super) fn answer(bytes: &[u8], token: Option<&str>, shown: &Shown) -> Option<Vec<u8>> {
+pub(super) fn answer(bytes: &[u8], shown: &Shown) -> Option<Vec<u8>> {
     let mut fields = [EMPTY_HEADER; FIELDS];
     let mut request = Request::new(&mut fields);
     let answer = match request.parse(bytes) {
         Ok(Status::Partial) => return None,
-        Ok(Status::Complete(_)) => respond(&request, token, shown),
+        Ok(Status::Complete(_)) => respond(&request, shown),
         Err(error) => Answer::text("400 Bad Request", error.to_string()),
     };
     let Answer { status, kind, body, more } = answer;
@@ -45,8 +50,9 @@ pub(super) fn answer(bytes: &[u8], token: Option<&str>, shown: &Shown) -> Option
     Some(whole.into_bytes())
 }
 
-fn respond(request: &Request<'_, '_>, token: Option<&str>, shown: &Shown) -> Answer {
-    if token.is_some_and(|token| !is_authorized(request.headers, token)) {
+fn respond(request: &Request<'_, '_>, shown: &Shown) -> Answer {
+    let followed = shown.followed();
+    if followed.token.as_deref().is_some_and(|token| !is_authorized(request.headers, token)) {
         let more = "WWW-Authenticate: Bearer\r\n";
         return Answer {
             more,
@@ -65,10 +71,16 @@ fn respond(request: &Request<'_, '_>, token: Option<&str>, shown: &Shown) -> Ans
             Err(why) => Answer::text("503 Service Unavailable", why),
         },
         "/metrics" => {
-            let body = metrics::write(&shown.board.view(), shown.build, &shown.tiers);
+            let tiers = followed.limits.as_ref().map_or(&[][..], |rules| &rules.tiers);
+            let body = metrics::write(&shown.board.view(), shown.build, tiers);
             Answer { status: "200 OK", kind: METRICS, body, more: "" }
         }
-        _ => Answer::text("404 Not Found", "there are /healthz, /readyz and /metrics"),
+        "/api/v1/cores" => Answer::json(json::cores(&shown.board.view())),
+        "/api/v1/limits" => Answer::json(json::limits(&shown.board.view(), followed.limits.as_ref())),
+        _ => Answer::text(
+            "404 Not Found",
+            "there are /healthz, /readyz, /metrics, /api/v1/cores and /api/v1/limits",
+        ),
     }
 }
 
@@ -89,16 +101,18 @@ fn is_same(given: &[u8], expected: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Followed;
     use crate::board::Board;
     use crate::settings::Build;
 
-    fn shown() -> Shown {
+    fn shown(token: Option<&str>) -> Shown {
         let build = Build { version: "1", commit: "c" };
-        Shown::new(Board::new(1), build, vec!["\"odd\"".into()], None)
+        let followed = Followed { token: token.map(str::to_owned), limits: None };
+        Shown::new(Board::new(1), build, followed)
     }
 
     fn ask(request: &str, token: Option<&str>) -> String {
-        String::from_utf8(answer(request.as_bytes(), token, &shown()).unwrap()).unwrap()
+        String::from_utf8(answer(request.as_bytes(), &shown(token)).unwrap()).unwrap()
     }
 
     #[test]
@@ -108,6 +122,8 @@ mod tests {
             ("GET /healthz?x HTTP/1.0", "HTTP/1.1 200 OK\r\n"),
             ("GET /readyz HTTP/1.1", "HTTP/1.1 503 Service Unavailable\r\n"),
             ("GET /metrics HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"),
+            ("GET /api/v1/cores HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"),
+            ("GET /api/v1/limits HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"),
             ("GET / HTTP/1.1", "HTTP/1.1 404 Not Found\r\n"),
             ("GET /metrics/ HTTP/1.1", "HTTP/1.1 404 Not Found\r\n"),
             ("POST /metrics HTTP/1.1", "HTTP/1.1 405 Method Not Allowed\r\n"),
@@ -148,8 +164,8 @@ mod tests {
     fn no_part_of_a_head_is_answered() {
         let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
         for end in 0..request.len() {
-            assert!(answer(&request[..end], None, &shown()).is_none(), "{end}");
+            assert!(answer(&request[..end], &shown(None)).is_none(), "{end}");
         }
-        assert!(answer(request, None, &shown()).is_some());
+        assert!(answer(request, &shown(None)).is_some());
     }
 }
