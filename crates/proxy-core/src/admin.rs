@@ -25,7 +25,7 @@ use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE};
 use crate::clock;
 use crate::settings::{Build, Settings};
 
-/// The listener as the supervisor sees it. Dropped, it takes no more connections, and lets go of its sockets.
+/// The listener as the supervisor sees it. Dropped, it lets go of its sockets and answers who is there.
 pub(crate) struct Admin {
     sockets: Vec<TcpListener>,
     /// Its end tells the thread to end.
@@ -78,8 +78,13 @@ impl Admin {
         let shown = Arc::new(shown);
         let listeners = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
         listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
-        let server =
-            Server { listeners, stopped, visitors: Vec::new(), rests: false, shown: Arc::clone(&shown) };
+        let server = Server {
+            listeners,
+            stopped: Some(stopped),
+            visitors: Vec::new(),
+            rests: false,
+            shown: Arc::clone(&shown),
+        };
         Builder::new().name("admin".into()).spawn(move || server.run())?;
         Ok(Self { sockets, _stop: stop, shown })
     }
@@ -104,7 +109,8 @@ impl Admin {
 
 struct Server {
     listeners: Vec<TcpListener>,
-    stopped: UnixStream,
+    /// The other end of the supervisor's; `None`: nobody is let in any more.
+    stopped: Option<UnixStream>,
     visitors: Vec<Visitor>,
     /// The last accept failed: it is not tried again at once.
     rests: bool,
@@ -128,24 +134,30 @@ enum State {
 
 impl Server {
     fn run(mut self) {
-        while let Some(ready) = self.wait() {
+        while self.stopped.is_some() || !self.visitors.is_empty() {
+            let Some(ready) = self.wait() else { return };
+            if ready.is_told_to_stop {
+                self.stopped = None;
+                self.listeners.clear();
+            }
             let now = clock::now();
             for (visitor, is_ready) in self.visitors.iter_mut().zip(ready.visitors) {
                 visitor.go_on(is_ready, now, &self.shown);
             }
             self.visitors.retain(|visitor| !matches!(visitor.state, State::Over));
             self.rests = false;
-            for index in ready.listeners {
+            for index in ready.listeners.into_iter().take(self.listeners.len()) {
                 self.take_in(index, now);
             }
         }
     }
 
-    /// Waits until there is something to do; `None`: nobody is to be answered any more.
+    /// Waits until there is something to do; `None`: that cannot be known any more.
     fn wait(&self) -> Option<Ready> {
         let takes_in = self.visitors.len() < ADMIN_CONNECTIONS && !self.rests;
         let listeners = if takes_in { &self.listeners[..] } else { &[] };
-        let mut polled = vec![PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        let stops = self.stopped.iter().map(|stopped| PollFd::new(stopped.as_fd(), PollFlags::POLLIN));
+        let mut polled: Vec<_> = stops.collect();
         polled.extend(listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
         polled.extend(self.visitors.iter().map(|visitor| {
             let asks = matches!(visitor.state, State::Asking(_));
@@ -158,12 +170,10 @@ impl Server {
             return None;
         }
         let is_ready = |polled: &PollFd<'_>| polled.any().unwrap_or(true);
-        let (stopped, rest) = polled.split_first()?;
-        if is_ready(stopped) {
-            return None;
-        }
+        let (stops, rest) = polled.split_at(self.stopped.iter().len());
         let (of_listeners, of_visitors) = rest.split_at(listeners.len());
         Some(Ready {
+            is_told_to_stop: stops.iter().any(is_ready),
             listeners: (0..listeners.len()).filter(|&index| is_ready(&of_listeners[index])).collect(),
             visitors: of_visitors.iter().map(is_ready).collect(),
         })
@@ -200,6 +210,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What need not be waited for.
 struct Ready {
+    is_told_to_stop: bool,
     listeners: Vec<usize>,
     visitors: Vec<bool>,
 }

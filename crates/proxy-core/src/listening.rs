@@ -54,7 +54,10 @@ pub(crate) fn bind_admin(
 ) -> Result<Vec<TcpListener>, StartError> {
     let addresses = settings.admin.iter().flat_map(|admin| &admin.addresses);
     let bind = |address: &SocketAddr| {
-        let given = inherited.iter().position(|given| is_for(given, address, Purpose::Admin));
+        // Of a service manager's sockets, which are for nobody yet, only one that is named.
+        let is_ours = |given: &Given| address.port() != 0 || given.purpose == Some(Purpose::Admin);
+        let is_for = |given: &Given| is_ours(given) && is_for(given, address, Purpose::Admin);
+        let given = inherited.iter().position(is_for);
         let socket = match given.map(|place| inherited.swap_remove(place).socket) {
             Some(socket) => Ok(socket),
             None => open(*address, false).map(TcpListener::from),
