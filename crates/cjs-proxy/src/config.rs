@@ -2,6 +2,7 @@
 //! cjs-proxy knows a key's name or JSON.
 
 mod addresses;
+mod admin;
 mod assemble;
 mod differences;
 mod effective;

@@ -182,6 +182,22 @@ pub(crate) const TURN_BREATH: Duration = Duration::from_millis(1);
 pub(crate) const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
 /// How long a body is waited for before it is asked for the rate.
 pub(crate) const BODY_RATE_GRACE: Duration = Duration::from_secs(10);
+/// Connections to the admin listener at once; others wait in the kernel's queue. A few scrapers and probes ask in turn.
+pub(crate) const ADMIN_CONNECTIONS: usize = 32;
+/// Bytes of a request's head there.
+pub(crate) const ADMIN_HEAD_BYTES: usize = 16 * 1024;
+/// How long such a request may take to arrive, and its answer to be taken.
+pub(crate) const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
+/// Length of the kernel's queue there.
+pub(crate) const ADMIN_BACKLOG: u32 = 128;
+/// Tiers of the rate limit that are counted apart: as many as a configuration may name.
+pub const TIERS: usize = 16;
+/// Upper bounds of what is told apart of the times of requests, in microseconds: from what a cached answer on the same
+/// machine takes to where people give up.
+pub(crate) const BUCKETS_MICROS: [u64; 13] = [
+    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000,
+    10_000_000,
+];
 /// Resolution of all time-outs on connections.
 pub(crate) const TICK_MILLIS: u64 = 100;
 

@@ -198,6 +198,7 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
         let now = clock::now();
         let uptime = now - started;
         core.account.beat(core.connections.len());
+        core.account.set_routes(core.router.is_usable());
         core.router.limits().iter().for_each(|limits| limits.tick());
         core.connector.waits.wheel.advance(uptime.as_millis() as u64 / TICK_MILLIS);
         if second != uptime.as_secs() {
@@ -205,9 +206,7 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
             each_second(core, second);
         }
         *core.log_time.borrow_mut() = clock::log_time(clock::unix_seconds());
-        if let Some(log) = &core.log {
-            log.flush();
-        }
+        flush_log(core);
         if core.draining.get() {
             let since = *draining_since.get_or_insert(now);
             if is_drained(core, accepting, now - since) {
@@ -215,8 +214,12 @@ async fn live(core: &Core, accepting: &Cell<usize>) {
             }
         }
     }
+    flush_log(core);
+}
+
+fn flush_log(core: &Core) {
     if let Some(log) = &core.log {
-        log.flush();
+        core.account.lost_lines.add(log.flush());
     }
 }
 

@@ -11,6 +11,8 @@ use crate::http::fault::Fault;
 pub enum StartError {
     /// An address cannot be listened on.
     Listen(SocketAddr, io::Error),
+    /// An address of the admin listener cannot be listened on.
+    Admin(SocketAddr, io::Error),
     /// None of the default addresses exists on this machine.
     NoAddress,
     /// The access log cannot be opened.
@@ -42,6 +44,12 @@ impl std::fmt::Display for StartError {
                     }
                     _ => "",
                 })
+            }
+            Self::Admin(address, error) => {
+                write!(
+                    f,
+                    "cannot listen on {address} for admin: {error}; choose another admin.port or admin.bind"
+                )
             }
             Self::NoAddress => f.write_str("no address to listen on: this machine has neither IPv4 nor IPv6"),
             Self::AccessLog(path, error) => write!(

@@ -3,6 +3,7 @@
 
 mod admission;
 mod client_address;
+mod judgement;
 mod own_answers;
 mod rate_limit;
 mod record;
@@ -139,9 +140,7 @@ pub(crate) async fn run(
         Ok(ending) => ending,
         Err(failure) => exchange.refuse(&mut downstream, &failure).await,
     };
-    core.account.requests.add(1);
-    core.account.bytes.add(downstream.out.bytes_sent());
-    exchange.log(&downstream);
+    exchange.record(&downstream);
     ending
 }
 
@@ -231,6 +230,9 @@ impl Exchange<'_> {
         let mut last = None;
         for _ in 0..=self.rules.settings.upstream.retries {
             let Some(chosen) = choice.next() else { break };
+            if last.is_some() {
+                self.core.account.retries.add(1);
+            }
             let backend = chosen.backend;
             self.asked = Some(backend.index);
             if self.options.sticky {
@@ -291,30 +293,6 @@ impl Exchange<'_> {
             self.mark_dead(route, backend, &failure);
         }
         Err(failure)
-    }
-
-    /// A frontend's only backend is never marked: there would be nobody left to ask.
-    fn mark_dead(&self, route: &Route, backend: &Backend, failure: &Failure) {
-        if route.frontend.backends.len() > 1 {
-            self.core.router.backend_died(route, backend, failure);
-        }
-    }
-
-    /// What the status of a backend's answer says of the backend, as Hipache reads it: 501 to 599 is death, 500 as well
-    /// where that is asked for and an external checker can bring it back. A 503 that says when to come back is
-    /// maintenance, and the last live backend stays.
-    fn judge(&self, (route, backend): (&Route, &Backend), head: &ResponseHead, bytes: &[u8]) {
-        let is_death = match head.status {
-            500 => self.rules.settings.deaths.on_500 && self.core.router.checker_is_active(),
-            503 => !head.has("retry-after", bytes),
-            status => status > 500,
-        };
-        if is_death && Choice::has_another_live(route, backend) {
-            let why = format_args!("it answered with status {}", head.status);
-            self.core.router.backend_died_unless_last(route, backend, why);
-        } else if !is_death && !route.is_unmarked() {
-            route.backend_answered(backend);
-        }
     }
 
     /// Sends the request over `upstream` and relays the response.

@@ -22,12 +22,14 @@ use redis_router::Table;
 
 use crate::accept::Door;
 use crate::account::Account;
+use crate::board::{Board, Reason};
 use crate::bounds::{HANG, RELIEF_PAUSE, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, STALL, STEADY_LIFE};
 use crate::census::{Census, Roll};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::inbox::{Message, Outbox, inbox};
 use crate::log_writer::LogWriter;
+use crate::runtime::Driver;
 use crate::settings::Settings;
 use crate::upstream::resolve::Question;
 use crate::{clock, core, memory};
@@ -78,6 +80,7 @@ struct Slot {
 /// All cores of the process.
 pub(crate) struct Fleet {
     pub(crate) supplies: Supplies,
+    pub(crate) board: Arc<Board>,
     census: Arc<Census>,
     slots: Vec<Slot>,
     /// The kernel's numbers of the CPUs that cores are pinned to, one each; empty: they are not.
@@ -107,10 +110,11 @@ impl Fleet {
             relieved_at: None,
             shrunk: false,
         };
-        let slots = sockets.into_iter().map(slot).collect();
+        let slots: Vec<Slot> = sockets.into_iter().map(slot).collect();
         let looked = clock::now();
         let mut fleet = Self {
             supplies,
+            board: Board::new(slots.len()),
             census: Census::new(),
             slots,
             cpus,
@@ -166,6 +170,7 @@ impl Fleet {
             let _ = tell.send(Event::CoreEnded(core, id, ended));
         };
         Builder::new().name(format!("core-{core}")).spawn(serve)?;
+        self.board.begun(core, id, Arc::clone(&account));
         let now = clock::now();
         let pulse = (0, now);
         slot.arriving =
@@ -174,9 +179,10 @@ impl Fleet {
     }
 
     /// A core accepts: who served in its place leaves. Returns whether every core serves now.
-    pub(crate) fn ready(&mut self, core: usize, id: u64) -> bool {
+    pub(crate) fn ready(&mut self, core: usize, id: u64, driver: Driver) -> bool {
         let slot = &mut self.slots[core];
         if slot.arriving.as_ref().is_some_and(|life| life.id == id) {
+            self.board.serves(core, id, driver.name());
             let before = std::mem::replace(&mut slot.serving, slot.arriving.take());
             slot.leaving.extend(before);
         }
@@ -189,6 +195,7 @@ impl Fleet {
     /// # Errors
     /// The error it ended with, where it never served: it will not do better.
     pub(crate) fn ended(&mut self, core: usize, id: u64, ended: io::Result<()>) -> Result<(), StartError> {
+        self.board.ended(core, id);
         let slot = &mut self.slots[core];
         if let Some(place) = slot.leaving.iter().position(|life| life.id == id) {
             let life = slot.leaving.swap_remove(place);
@@ -210,6 +217,7 @@ impl Fleet {
             return Err(ended.err().map_or(StartError::CoreDied(core), StartError::Core));
         }
         life.report(core, &ended);
+        self.board.replaced(core, Reason::Death);
         let now = clock::now();
         let is_soon = now - life.started < STEADY_LIFE;
         slot.failures = if is_soon { slot.failures + 1 } else { 1 };
@@ -269,6 +277,7 @@ impl Fleet {
         life.leaves = Some("it stood still".into());
         log::warn!("core {core} stands still for {} s: another takes over its sockets", STALL.as_secs());
         slot.leaving.extend(slot.serving.take());
+        self.board.replaced(core, Reason::Stall);
         true
     }
 
@@ -320,6 +329,7 @@ impl Fleet {
             }
             if slot.relieved_at.is_none_or(|at| now - at >= RELIEF_PAUSE) {
                 (slot.relieved_at, slot.shrunk) = (Some(now), false);
+                self.board.replaced(core, Reason::Memory);
                 self.replace(core, &format!("it held {}", of_limit(held, limit)));
             }
         }
@@ -353,6 +363,7 @@ impl Fleet {
     /// Drains every core and lets go of the sockets; in a `hurry` idle clients are not waited for long.
     pub(crate) fn stop(&mut self, hurry: bool) {
         (self.stopping, self.hurry) = (true, self.hurry || hurry);
+        self.board.stopping();
         for slot in &mut self.slots {
             // While anyone holds a listening socket, the kernel goes on queueing connections.
             slot.sockets.clear();
@@ -384,7 +395,7 @@ impl Life {
         let did = format!(
             "up {} s, {} requests, {} connections, {} bytes sent",
             (clock::now() - self.started).as_secs(),
-            account.requests.get(),
+            account.requests(),
             account.connections.get(),
             account.bytes.get(),
         );

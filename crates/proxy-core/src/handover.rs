@@ -18,17 +18,17 @@ use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::accept::{Door, Speech};
 use crate::bounds::HANDOVER_WAIT;
-use crate::listening::Given;
+use crate::listening::{Given, Purpose};
 
 /// Set for a process whose standard input is the socket pair.
 const MARK: &str = "CJS_PROXY_HANDOVER";
 /// What the new process says.
 const READY: &str = "ready";
-/// The byte that descriptors come with, by what is spoken on them.
+/// The byte that descriptors come with, by what they are for.
 const PLAIN: u8 = b'+';
 const TLS: u8 = b's';
+const ADMIN: u8 = b'a';
 /// Descriptors in one message; the kernel takes 253 at most (unix(7)).
 const FDS_PER_MESSAGE: usize = 128;
 
@@ -51,7 +51,7 @@ impl Origin {
     ///
     /// # Errors
     /// In words, for the operator: why the new process does not serve. It has been ended.
-    pub(crate) fn succeed(&self, sockets: &[Door]) -> Result<u32, String> {
+    pub(crate) fn succeed(&self, sockets: &[Given]) -> Result<u32, String> {
         let executable = self.executable.display();
         let cannot = |error: io::Error| format!("cannot start {executable}: {error}");
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
@@ -82,14 +82,11 @@ fn reason(child: &mut Child, error: &io::Error) -> String {
     }
 }
 
-fn give(mut to: &UnixStream, doors: &[Door]) -> io::Result<()> {
-    to.write_all(&(doors.len() as u32).to_be_bytes())?;
-    for kind in [PLAIN, TLS] {
-        let fds: Vec<RawFd> = doors
-            .iter()
-            .filter(|door| matches!(door.speech, Speech::Tls(_)) == (kind == TLS))
-            .map(|door| door.socket.as_raw_fd())
-            .collect();
+fn give(mut to: &UnixStream, sockets: &[Given]) -> io::Result<()> {
+    to.write_all(&(sockets.len() as u32).to_be_bytes())?;
+    for (kind, purpose) in [(PLAIN, Purpose::Plain), (TLS, Purpose::Tls), (ADMIN, Purpose::Admin)] {
+        let of_kind = sockets.iter().filter(|given| given.purpose == Some(purpose));
+        let fds: Vec<RawFd> = of_kind.map(|given| given.socket.as_raw_fd()).collect();
         for some in fds.chunks(FDS_PER_MESSAGE) {
             let rights = [ControlMessage::ScmRights(some)];
             sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(&[kind])], &rights, MsgFlags::empty(), None)?;
@@ -178,10 +175,14 @@ fn receive(from: &UnixStream, sockets: &mut Vec<Given>) -> io::Result<()> {
             fds.extend(some);
         }
     }
-    let tls = Some(byte[0] == TLS);
+    let purpose = Some(match byte[0] {
+        TLS => Purpose::Tls,
+        ADMIN => Purpose::Admin,
+        _ => Purpose::Plain,
+    });
     // SAFETY: the kernel has just made these descriptors for this process; nobody else owns them.
     let socket = |fd| unsafe { TcpListener::from_raw_fd(fd) };
-    sockets.extend(fds.into_iter().map(|fd| Given { socket: socket(fd), tls }));
+    sockets.extend(fds.into_iter().map(|fd| Given { socket: socket(fd), purpose }));
     Ok(())
 }
 
@@ -192,24 +193,24 @@ mod tests {
     #[test]
     fn sockets_arrive_with_their_addresses() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let door = |number: usize| {
+        let bequest = |number: usize| {
             let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-            let speech = if number < 2 { Speech::Tls(socket.local_addr().unwrap()) } else { Speech::Plain };
-            Door { socket, speech }
+            let purpose = [Purpose::Tls, Purpose::Admin].get(number).copied().unwrap_or(Purpose::Plain);
+            Given { socket, purpose: Some(purpose) }
         };
-        let doors: Vec<_> = (0..FDS_PER_MESSAGE + 5).map(door).collect();
-        give(&ours, &doors).unwrap();
+        let sockets: Vec<_> = (0..FDS_PER_MESSAGE + 5).map(bequest).collect();
+        give(&ours, &sockets).unwrap();
         let mut count = [0; 4];
         (&theirs).read_exact(&mut count).unwrap();
-        assert_eq!(u32::from_be_bytes(count) as usize, doors.len());
+        assert_eq!(u32::from_be_bytes(count) as usize, sockets.len());
         let mut taken = Vec::new();
-        while taken.len() < doors.len() {
+        while taken.len() < sockets.len() {
             receive(&theirs, &mut taken).unwrap();
         }
         let address = |socket: &TcpListener| socket.local_addr().unwrap();
-        for (door, is_tls) in doors.iter().map(|door| (door, door.speech != Speech::Plain)) {
-            let found = taken.iter().find(|given| address(&given.socket) == address(&door.socket));
-            assert_eq!(found.unwrap().tls, Some(is_tls));
+        for Given { socket, purpose } in &sockets {
+            let found = taken.iter().find(|given| address(&given.socket) == address(socket));
+            assert_eq!(found.unwrap().purpose, *purpose);
         }
     }
 

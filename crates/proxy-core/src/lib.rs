@@ -5,11 +5,13 @@
 mod accept;
 mod access_log;
 mod account;
+mod admin;
 mod answer;
 mod api_version;
 #[cfg(test)]
 #[path = "../../tls/tests/scene/authority.rs"]
 mod authority;
+mod board;
 pub mod bounds;
 mod buffer;
 mod census;
@@ -31,6 +33,7 @@ mod downstream;
 mod error;
 mod event;
 mod exchange;
+mod exposition;
 mod file_watch;
 mod fleet;
 mod handover;
@@ -45,6 +48,7 @@ mod listening;
 mod log_writer;
 mod memory;
 mod message_reader;
+mod metrics;
 mod pace;
 mod pick;
 pub mod proxy_header;

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::accept::{Door, Speech};
+use crate::bounds::ADMIN_BACKLOG;
 use crate::error::StartError;
 use crate::settings::{ListenAddress, Settings};
 
@@ -22,7 +23,50 @@ pub(crate) struct Sockets {
 pub(crate) struct Given {
     pub(crate) socket: TcpListener,
     /// What it was for before; `None`: it was for nobody.
-    pub(crate) tls: Option<bool>,
+    pub(crate) purpose: Option<Purpose>,
+}
+
+/// What a listening socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Plain,
+    Tls,
+    Admin,
+}
+
+impl Purpose {
+    /// That of a core's socket.
+    pub(crate) fn of(speech: Speech) -> Self {
+        match speech {
+            Speech::Plain => Self::Plain,
+            Speech::Tls(_) => Self::Tls,
+        }
+    }
+}
+
+/// Has the addresses of the admin listener listened on, by `inherited` sockets as far as they are for them.
+///
+/// # Errors
+/// [`StartError::Admin`] for an address that cannot be had.
+pub(crate) fn bind_admin(
+    settings: &Settings,
+    inherited: &mut Vec<Given>,
+) -> Result<Vec<TcpListener>, StartError> {
+    let addresses = settings.admin.iter().flat_map(|admin| &admin.addresses);
+    let bind = |address: &SocketAddr| {
+        // Of a service manager's sockets, which are for nobody yet, only one that is named.
+        let is_ours = |given: &Given| address.port() != 0 || given.purpose == Some(Purpose::Admin);
+        let is_for = |given: &Given| is_ours(given) && is_for(given, address, Purpose::Admin);
+        let given = inherited.iter().position(is_for);
+        let socket = match given.map(|place| inherited.swap_remove(place).socket) {
+            Some(socket) => Ok(socket),
+            None => open(*address, false).map(TcpListener::from),
+        };
+        let backlog = i32::try_from(ADMIN_BACKLOG).unwrap_or(i32::MAX);
+        let listened = socket.and_then(|socket| SockRef::from(&socket).listen(backlog).map(|()| socket));
+        listened.map_err(|error| StartError::Admin(*address, error))
+    };
+    addresses.map(bind).collect()
 }
 
 /// Has all addresses listened on by `cores` cores: by the `inherited` sockets as far as they are for them, else by new
@@ -34,7 +78,7 @@ pub(crate) fn bind(settings: &Settings, mut inherited: Vec<Given>) -> Result<Soc
     let cores = settings.cores;
     let mut sockets = Sockets { per_core: (0..cores).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     for (ListenAddress { address, optional }, speech) in wanted(settings) {
-        let given = inherited.extract_if(.., |given| is_for(given, address, speech));
+        let given = inherited.extract_if(.., |given| is_for(given, address, Purpose::of(speech)));
         let given = given.map(|given| given.socket).collect();
         match bind_all(*address, cores, settings.listen.backlog, given) {
             Ok(bound) => {
@@ -65,9 +109,9 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = (&ListenAddress, Speech)>
 }
 
 /// Whether a given socket is for this address. Where any port will do, it must have been for the same before.
-fn is_for(given: &Given, address: &SocketAddr, speech: Speech) -> bool {
+fn is_for(given: &Given, address: &SocketAddr, purpose: Purpose) -> bool {
     let Ok(bound) = given.socket.local_addr() else { return false };
-    let same = given.tls.is_none_or(|tls| tls == matches!(speech, Speech::Tls(_)));
+    let same = given.purpose.is_none_or(|before| before == purpose);
     bound == *address || (address.port() == 0 && bound.ip() == address.ip() && same)
 }
 

@@ -198,16 +198,18 @@ impl LogSink {
         }
     }
 
-    /// Hands over what has gathered. To be called on each tick, so that a line is seldom older than that.
-    pub(crate) fn flush(&self) {
+    /// Hands over what has gathered. To be called on each tick, so that a line is seldom older than that. Returns
+    /// how many lines were dropped since the last time.
+    pub(crate) fn flush(&self) -> u64 {
         let mut lines = self.lines.borrow_mut();
         if !lines.is_empty() {
             self.hand_over(&mut lines);
         }
-        match self.dropped.take() {
-            0 => {}
-            count => log::warn!("access log too slow: {count} lines dropped"),
+        let dropped = self.dropped.take();
+        if dropped > 0 {
+            log::warn!("access log too slow: {dropped} lines dropped");
         }
+        dropped
     }
 
     fn hand_over(&self, lines: &mut Vec<u8>) {

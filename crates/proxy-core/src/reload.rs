@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redis_router::Source;
 
-use crate::settings::{Https, RateLimit, Settings};
+use crate::settings::{Admin, Https, RateLimit, Settings};
 
 /// The settings to go by from now on: `new`, but for what is fixed at the start; and the keys whose new values wait for
 /// a restart.
@@ -22,6 +22,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
     fixed(old.route_cache != new.route_cache, "server.lruCache");
     fixed(old.identity != new.identity, "user and group");
     let https = merge_https(old.https.as_ref(), new.https.as_ref(), &mut fixed);
+    let admin = merge_admin(old.admin.as_ref(), new.admin.as_ref(), &mut fixed);
     // The log's thread and each core's buffer are made at the start.
     let begins_log = old.access_log.is_none() && new.access_log.is_some();
     fixed(begins_log, "server.accessLog (none at the start)");
@@ -34,6 +35,7 @@ pub(crate) fn merge(old: &Settings, new: Settings) -> (Settings, Vec<&'static st
         route_cache: old.route_cache,
         identity: old.identity.clone(),
         rate_limit,
+        admin,
         access_log: if begins_log { None } else { new.access_log.clone() },
         ..new
     };
@@ -57,6 +59,18 @@ fn merge_limits(
         return Some(old.clone());
     }
     Some(new.clone())
+}
+
+/// The token changes; the sockets are made at the start.
+fn merge_admin(
+    old: Option<&Admin>,
+    new: Option<&Admin>,
+    fixed: &mut impl FnMut(bool, &'static str),
+) -> Option<Admin> {
+    let addresses = |admin: Option<&Admin>| admin.map(|admin| admin.addresses.clone());
+    fixed(addresses(old) != addresses(new), "admin.bind and admin.port");
+    let (Some(old), Some(new)) = (old, new) else { return old.cloned() };
+    Some(Admin { addresses: old.addresses.clone(), token: new.token.clone() })
 }
 
 /// Whether routes come from where they came from; what sets are followed there apart.

@@ -14,7 +14,7 @@ pub(crate) fn sockets() -> Vec<Given> {
     let mut sockets = Vec::new();
     for place in 0..given.len() {
         match given.take_tcp_listener(place) {
-            Ok(socket) => sockets.extend(socket.map(|socket| Given { socket, tls: None })),
+            Ok(socket) => sockets.extend(socket.map(|socket| Given { socket, purpose: None })),
             Err(error) => log::warn!("socket {place} of the service manager is not used: {error}"),
         }
     }

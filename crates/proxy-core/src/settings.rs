@@ -54,6 +54,8 @@ pub struct Settings {
     pub access_log: Option<AccessLog>,
     /// How much memory a core may hold.
     pub memory: MemoryLimit,
+    /// Where the process tells of itself; `None`: nowhere.
+    pub admin: Option<Admin>,
     /// Who the process becomes once it is bound; `None`: it stays who it is.
     pub identity: Option<Identity>,
     /// How long a drain may take before what is left is cut.
@@ -273,6 +275,24 @@ pub struct MemoryLimit {
     pub bytes: u64,
     /// Time between two looks.
     pub interval: Duration,
+}
+
+/// Where the process tells of itself: metrics, health, readiness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; at least one. Port 0: a free one.
+    pub addresses: Vec<SocketAddr>,
+    /// What those who ask have to bring; `None`: nothing.
+    pub token: Option<String>,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Build {
+    /// The program's version.
+    pub version: &'static str,
+    /// The commit it was built from.
+    pub commit: &'static str,
 }
 
 /// Error pages from the operator's directory, by status code.

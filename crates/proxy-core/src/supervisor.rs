@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 use tls::{Files, Reading};
 
 use crate::accept::Speech;
+use crate::admin::{Admin, Followed, Shown};
 use crate::bounds::{LOOK_INTERVAL, RESOLVE_QUEUE, RESOLVER_THREADS, SHRINK_WAIT};
 use crate::certificate_watch::CertificateWatch;
 use crate::checking::Checking;
@@ -29,7 +30,7 @@ use crate::inbox::Message;
 use crate::log_writer::LogWriter;
 use crate::runtime::Driver;
 use crate::service::{self, Watchdog};
-use crate::settings::{Https, Identity, Settings};
+use crate::settings::{Build, Https, Identity, Settings};
 use crate::upgrades::Upgrades;
 use crate::upstream::resolve::{self, Question};
 use crate::{clock, listening, reload, watch};
@@ -46,6 +47,8 @@ pub struct Program<'a> {
     pub reload: &'a Reload,
     /// Name of the control socket; `None`: there is none, and commands do not reach this process.
     pub control: Option<String>,
+    /// What the admin listener says runs.
+    pub build: Build,
 }
 
 /// What the supervisor has beside the cores.
@@ -54,12 +57,17 @@ struct Companions<'a> {
     upgrades: Upgrades,
     checking: Checking,
     certificates: Option<CertificateWatch>,
+    /// `None`: there is none, or it is another process's by now.
+    admin: Option<Admin>,
 }
 
 impl Companions<'_> {
     /// Has them do what the settings say now.
     fn follow(&mut self, supplies: &Supplies) {
         self.checking.follow(supplies);
+        if let Some(admin) = &self.admin {
+            admin.follow(Followed::of(&supplies.settings));
+        }
         let https = supplies.settings.https.as_ref();
         if https.map(|https| &https.files) != self.certificates.as_ref().map(|watch| &watch.files) {
             let begin = |https: &Https| {
@@ -78,9 +86,10 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     raise_descriptor_limit();
     let origin = Origin::of_this_process().map_err(StartError::Core)?;
     let inheritance = Inheritance::take().map_err(StartError::Handover)?;
-    let (inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
+    let (mut inherited, from) = inheritance.map_or_else(|| (service::sockets(), None), Inheritance::split);
     settings.upstream.trust.load();
     let settings = Arc::new(settings);
+    let admin_sockets = listening::bind_admin(&settings, &mut inherited)?;
     let sockets = listening::bind(&settings, inherited)?;
     let table = read_table(&settings.routes)?;
     let log = settings.access_log.as_ref().map(|log| LogWriter::start(log, settings.cores)).transpose()?;
@@ -94,19 +103,34 @@ pub fn run(settings: Settings, program: Program<'_>) -> Result<(), StartError> {
     let upgrades = Upgrades::new(origin, tell.clone(), control.map_err(StartError::Core)?);
     let supplies = Supplies { settings, table, log, questions: start_resolvers()?, tell };
     let mut fleet = Fleet::start(supplies, sockets.per_core)?;
-    let supervised = start(&events, &mut fleet, &sockets.addresses).map(|()| {
+    let supervised = start(&events, &mut fleet, &sockets.addresses).and_then(|()| {
+        let admin = begin_admin(admin_sockets, &fleet, program.build)?;
         if let Some(from) = from.filter(|_| !fleet.is_stopping()) {
             from.accepted();
         }
         service::ready();
         let (reload, checking) = (program.reload, Checking::default());
-        supervise(&events, &mut fleet, Companions { reload, upgrades, checking, certificates: None });
+        supervise(&events, &mut fleet, Companions { reload, upgrades, checking, certificates: None, admin });
+        Ok(())
     });
     drop(watcher);
     if let Some(log) = fleet.supplies.log.take() {
         log.end();
     }
     supervised
+}
+
+/// Tells of the process on `sockets` from now on, where there are any.
+fn begin_admin(sockets: Vec<TcpListener>, fleet: &Fleet, build: Build) -> Result<Option<Admin>, StartError> {
+    if sockets.is_empty() {
+        return Ok(None);
+    }
+    let shown = Shown::new(Arc::clone(&fleet.board), build, Followed::of(&fleet.supplies.settings));
+    let admin = Admin::begin(sockets, shown).map_err(StartError::Core)?;
+    for address in admin.addresses() {
+        log::info!("listening on {address} for admin");
+    }
+    Ok(Some(admin))
 }
 
 /// Waits until every core accepts, and says where clients can connect.
@@ -117,7 +141,7 @@ fn start(
 ) -> Result<(), StartError> {
     loop {
         match events.recv() {
-            Ok(Event::CoreReady(core, life, driver)) if fleet.ready(core, life) => {
+            Ok(Event::CoreReady(core, life, driver)) if fleet.ready(core, life, driver) => {
                 announce(driver, addresses, fleet);
                 return Ok(());
             }
@@ -156,7 +180,7 @@ fn supervise(events: &Receiver<Event>, fleet: &mut Fleet, mut beside: Companions
             looked = now;
             fleet.look();
             beside.checking.look(&fleet.supplies);
-            beside.upgrades.consider_hangs(fleet);
+            beside.upgrades.consider_hangs(fleet, beside.admin.as_ref());
             watchdog.beat(now);
         }
         let restart = fleet.next_restart().map_or(LOOK_INTERVAL, |at| at.saturating_duration_since(now));
@@ -182,7 +206,7 @@ fn act(event: Event, fleet: &mut Fleet, beside: &mut Companions<'_>) {
             fleet.stop(true);
         }
         Event::Signal(SIGUSR1) => fleet.supplies.log.iter().for_each(LogWriter::reopen),
-        Event::Signal(SIGUSR2) => beside.upgrades.begin(fleet, None),
+        Event::Signal(SIGUSR2) => beside.upgrades.begin(fleet, beside.admin.as_ref(), None),
         Event::Signal(_) if fleet.is_stopping() => {}
         Event::Signal(_) => {
             service::reloading();
@@ -190,14 +214,17 @@ fn act(event: Event, fleet: &mut Fleet, beside: &mut Companions<'_>) {
             beside.follow(&fleet.supplies);
             service::ready();
         }
-        Event::CoreReady(core, life, _) => drop(fleet.ready(core, life)),
+        Event::CoreReady(core, life, driver) => drop(fleet.ready(core, life, driver)),
         // Only a core that never served fails for good, and all have.
         Event::CoreEnded(core, life, ended) => drop(fleet.ended(core, life, ended)),
         Event::Table(table) => change_table(fleet, table),
         Event::Certificates(read) => change_certificates(fleet, &read.0, read.1),
         Event::CheckerEnded(life, ended) => beside.checking.ended(life, ended),
-        Event::Upgrade(asker) => beside.upgrades.begin(fleet, Some(asker)),
+        Event::Upgrade(asker) => beside.upgrades.begin(fleet, beside.admin.as_ref(), Some(asker)),
         Event::Succeeded(outcome, asker) => {
+            if outcome.is_ok() {
+                beside.admin = None;
+            }
             beside.upgrades.came_out(fleet, outcome, asker);
             if fleet.is_stopping() {
                 beside.checking.stop();

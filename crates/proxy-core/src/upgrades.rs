@@ -1,5 +1,6 @@
 //! When the executable is replaced, and what follows from how that came out.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::Builder;
@@ -7,11 +8,13 @@ use std::thread::Builder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::admin::Admin;
 use crate::bounds::HANGS_MAX;
 use crate::control::Control;
 use crate::event::{Event, Outcome};
 use crate::fleet::Fleet;
 use crate::handover::Origin;
+use crate::listening::{Given, Purpose};
 use crate::service;
 
 const STOPPING: &str = "the proxy is stopping";
@@ -32,8 +35,8 @@ impl Upgrades {
     }
 
     /// Starts the executable that stands there now. How it came out is told as an event, and to `asker`.
-    pub(crate) fn begin(&mut self, fleet: &Fleet, asker: Option<Sender<Outcome>>) {
-        let refused = match fleet.sockets() {
+    pub(crate) fn begin(&mut self, fleet: &Fleet, admin: Option<&Admin>, asker: Option<Sender<Outcome>>) {
+        let refused = match bequest(fleet, admin) {
             _ if fleet.is_stopping() => STOPPING.to_owned(),
             _ if self.under_way => "an upgrade is under way already".to_owned(),
             Err(error) => format!("cannot hand over the listening sockets: {error}"),
@@ -85,13 +88,25 @@ impl Upgrades {
     }
 
     /// Threads that hang cannot be ended: after some of them only another process helps.
-    pub(crate) fn consider_hangs(&mut self, fleet: &Fleet) {
+    pub(crate) fn consider_hangs(&mut self, fleet: &Fleet, admin: Option<&Admin>) {
         if fleet.hangs() >= HANGS_MAX && !self.weary {
             self.weary = true;
             log::error!("{HANGS_MAX} cores hung: the process is replaced by a new one");
-            self.begin(fleet, None);
+            self.begin(fleet, admin, None);
         }
     }
+}
+
+/// Every listening socket of the process.
+fn bequest(fleet: &Fleet, admin: Option<&Admin>) -> io::Result<Vec<Given>> {
+    let doors = fleet.sockets()?.into_iter();
+    let mut sockets: Vec<Given> =
+        doors.map(|door| Given { socket: door.socket, purpose: Some(Purpose::of(door.speech)) }).collect();
+    if let Some(admin) = admin {
+        let given = |socket| Given { socket, purpose: Some(Purpose::Admin) };
+        sockets.extend(admin.sockets()?.into_iter().map(given));
+    }
+    Ok(sockets)
 }
 
 fn reply(asker: Option<Sender<Outcome>>, outcome: Outcome) {

@@ -161,26 +161,28 @@ impl Router {
     /// Marks `backend` dead for this core at once, and for all others on the store as Hipache does: `MULTI; SADD
     /// dead:<frontend> <index>; EXPIRE …; PUBLISH dead …; EXEC`, or only the message while an external checker owns the
     /// sets. Why it died is written beside it ([`crate::Report`]). The same death is announced once in `ANNOUNCE_PAUSE_MS`;
-    /// while the store is away, or for a table, not at all. Never waits; called inside the runtime.
-    pub fn backend_died(&self, route: &Route, backend: &Backend, why: impl Display) {
-        self.mark(route, backend, (Box::default(), &why));
+    /// while the store is away, or for a table, not at all. Never waits; called inside the runtime. Returns
+    /// whether the death is to be announced, or would be.
+    pub fn backend_died(&self, route: &Route, backend: &Backend, why: impl Display) -> bool {
+        self.mark(route, backend, (Box::default(), &why))
     }
 
     /// As `backend_died`, but the mark is taken back where another core or proxy has marked all other backends that take
     /// requests at the same moment: one is left.
-    pub fn backend_died_unless_last(&self, route: &Route, backend: &Backend, why: impl Display) {
+    pub fn backend_died_unless_last(&self, route: &Route, backend: &Backend, why: impl Display) -> bool {
         let others =
             route.frontend.backends.iter().filter(|other| !other.drain && other.index != backend.index);
-        self.mark(route, backend, (others.map(|other| other.index).collect(), &why));
+        self.mark(route, backend, (others.map(|other| other.index).collect(), &why))
     }
 
-    fn mark(&self, route: &Route, backend: &Backend, (others, why): (Box<[usize]>, &dyn Display)) {
+    fn mark(&self, route: &Route, backend: &Backend, (others, why): (Box<[usize]>, &dyn Display)) -> bool {
         let (frontend, url, index) = (&*route.frontend.key, &*backend.url, backend.index);
         let death = Death { frontend, url, index, backends: route.frontend.listed };
         let is_to_tell = self.deaths.saw(&death);
         if let (Routes::Redis(look_up), true) = (&self.routes, is_to_tell) {
             look_up.announcements.begin(&death, others, why.to_string());
         }
+        is_to_tell
     }
 
     /// Whether an external active checker (hipache-hchecker) has shown itself in the last 30 s. Asked of the store once
@@ -225,6 +227,11 @@ impl Router {
     /// Whether what is read may be old although the store answers: it is a replica that has lost its master.
     pub fn is_cut_off(&self) -> bool {
         matches!(&self.routes, Routes::Redis(look_up) if look_up.store.is_cut_off())
+    }
+
+    /// Whether the store can be asked, or routes come from a table. Costs next to nothing.
+    pub fn is_usable(&self) -> bool {
+        !matches!(self.state(), StoreState::Connecting | StoreState::Away { .. })
     }
 
     /// Where the connection to the store stands.

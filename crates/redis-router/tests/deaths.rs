@@ -400,11 +400,9 @@ fn announcements_are_bounded_and_end_with_the_router() {
             tracking(&router).await;
             let route = route(&router, "a.tld").await;
             server.signal("STOP");
-            route
-                .frontend
-                .backends
-                .iter()
-                .for_each(|backend| router.backend_died(&route, backend, "refused"));
+            for backend in &*route.frontend.backends {
+                router.backend_died(&route, backend, "refused");
+            }
             assert!(health_of(&route).iter().all(|health| *health == Health::Dead));
             if goes_on {
                 server.signal("CONT");

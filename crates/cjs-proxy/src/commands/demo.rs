@@ -38,7 +38,7 @@ pub(crate) fn demo() -> Result<(), Failure> {
     ErrorLog::start(config.debug);
     super::print(&invitation(port));
     let reload = || Err("demo has no config file to read again".into());
-    run::serve(settings, Program { reload: &reload, control: None })
+    run::serve(settings, Program { reload: &reload, control: None, build: crate::version::BUILD })
 }
 
 /// The route table, as a file of it would say.

@@ -24,7 +24,7 @@ pub(crate) fn run(file: Option<&Path>) -> Result<(), Failure> {
     tell(&config);
     super::start_check::refuse_unusable(&config.settings)?;
     let control = Some(super::upgrade::name_of(&path));
-    serve(config.settings, Program { reload: &move || reload(&path, log), control })
+    serve(config.settings, Program { reload: &move || reload(&path, log), control, build: version::BUILD })
 }
 
 /// Hands over to the data plane; returns once it has drained.

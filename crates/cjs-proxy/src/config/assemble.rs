@@ -10,6 +10,7 @@ use proxy_core::settings::{
 };
 use redis_router::{Balance, CacheSettings};
 
+use super::admin::admin;
 use super::health_check::health_check;
 use super::https::https;
 use super::kind::LogTarget;
@@ -113,6 +114,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         pages: read_pages(static_dir.as_deref(), report),
         access_log: access_log(written),
         memory: memory(written, machine, cores),
+        admin: admin(written, report),
         identity: identity::identity(written, machine, report),
         graceful_wait: written.seconds("server.gracefulWait"),
     };

@@ -1,13 +1,14 @@
 //! The settings in force as JSON in the canonical spelling, secrets masked: what `check` prints. Made from the
 //! settings themselves, so that it cannot say anything else than what runs.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use proxy_core::settings::{
-    AccessLogFormat, AccessLogTarget, Counted, HealthCheck, Https, Identify, ListenAddress, Place, RateLimit,
-    Scope, Settings, Timeouts,
+    AccessLogFormat, AccessLogTarget, Admin, Counted, HealthCheck, Https, Identify, ListenAddress, Place,
+    RateLimit, Scope, Settings, Timeouts,
 };
 use redis_router::{
     Balance, Deployment, Endpoint, Login, OnStoreError, RedisSettings, Sentinels, Server, Source, Tier,
@@ -38,7 +39,31 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
     root.insert("rateLimit".into(), limit.map_or(Value::Null, rate_limit));
     let check = assembled.settings.health_check.as_ref();
     root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
+    root.insert("admin".into(), settings_of_admin(assembled.settings.admin.as_ref()));
     Value::Object(root)
+}
+
+/// Addresses that share a port are listed without it.
+fn settings_of_admin(admin: Option<&Admin>) -> Value {
+    let Some(admin) = admin else { return Value::Null };
+    let port = admin.addresses.first().map(SocketAddr::port);
+    let is_shared = admin.addresses.iter().all(|address| Some(address.port()) == port);
+    let entry = |address: &SocketAddr| {
+        if is_shared {
+            json!(address.ip())
+        } else {
+            json!({ "address": address.ip(), "port": address.port() })
+        }
+    };
+    let bind: Vec<Value> = admin.addresses.iter().map(entry).collect();
+    json!({
+        "bind": match bind.as_slice() {
+            [only] => only.clone(),
+            _ => Value::Array(bind),
+        },
+        "port": port,
+        "token": admin.token.as_ref().map(|_| MASK),
+    })
 }
 
 /// Files by their names: what is in them is nobody's business.

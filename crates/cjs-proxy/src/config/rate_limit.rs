@@ -9,7 +9,7 @@ use super::report::Report;
 use super::written::Written;
 
 /// Tiers one file may name.
-const TIERS_MAX: usize = 16;
+const TIERS_MAX: usize = proxy_core::bounds::TIERS;
 /// Characters of a tier's name.
 const NAME_MAX: usize = 64;
 /// Greatest limit; what is counted stays far below what a number can hold.

@@ -41,27 +41,23 @@ pub(crate) enum Fallback {
     Words(&'static str),
 }
 
-/// Whether this build does what a key says.
+/// Whether a key has an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {
     Now,
-    /// Not yet, and to serve without it would be wrong: anything but off is refused. Holds the feature in words.
-    Later(&'static str),
     /// Now, for a process that starts as root; for any other it has no effect, as in Hipache.
     AsRoot,
     /// Never: a key of the old programs without a meaning here.
     Ignored,
 }
 
-use Availability::{AsRoot, Ignored, Later, Now};
+use Availability::{AsRoot, Ignored, Now};
 use Fallback::{Json, TcpTimeout, UpToTcpTimeout, Words};
 
 /// Largest database number (Redis itself counts them in an `int`).
 pub(crate) const DB_MAX: u32 = i32::MAX as u32;
 /// Smallest route cache, in hosts: what is below thrashes on the first scan of unknown hosts.
 pub(crate) const CACHE_ROWS_MIN: u64 = 10_000;
-
-const ADMIN: &str = "the admin listener";
 
 /// A row.
 const fn key(
@@ -75,7 +71,7 @@ const fn key(
     Key { path, spellings, kind, default, availability, meaning }
 }
 
-/// Every key there is. A row below a section that is `Later` waits with it.
+/// Every key there is.
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
     key("server.accessLog", &[], AccessLog, Json("\"/var/log/cjs-proxy/access.log\""), Now,
@@ -281,14 +277,14 @@ pub(crate) static KEYS: &[Key] = &[
     key("healthCheck.scope", &[], Choice(&["dead", "all"]), Json("\"dead\""), Now,
         "Which backends are checked: those marked dead, or all"),
 
-    key("admin", &[], Section(Off), Json("null"), Later(ADMIN),
-        "Metrics, health and status page"),
+    key("admin", &[], Section(Off), Json("null"), Now,
+        "Metrics, health and readiness, see METRICS.md"),
     key("admin.bind", &[], Bind, Json("\"127.0.0.1\""), Now,
-        "Address of the admin listener"),
+        "Addresses of the admin listener"),
     key("admin.port", &[], Integer(0, 65_535), Json("null"), Now,
-        "Its port"),
+        "Port of those that name none. 0: a free one, printed at start; `null`: the listener is off"),
     key("admin.token", &[], Secret, Json("null"), Now,
-        "Token it asks for; required unless bound to loopback"),
+        "Token it asks for, as `Authorization: Bearer <token>`; required unless bound to loopback. SIGHUP changes it"),
 
     key("user", &[], Account, Json("null"), AsRoot,
         "User the process becomes after binding; `root` stays root"),
@@ -322,15 +318,4 @@ pub(crate) fn suggestions() -> impl Iterator<Item = &'static str> {
 /// Whether keys are spelled with `path` and a dot before them.
 pub(crate) fn is_group(path: &str) -> bool {
     spellings().any(|spelling| spelling.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
-}
-
-impl Key {
-    /// What this build does with the key, the section above it taken into account.
-    pub(crate) fn effective_availability(&self) -> Availability {
-        let section = self.path.rsplit_once('.').and_then(|(section, _)| find(section));
-        match (self.availability, section.map(|section| section.availability)) {
-            (Now, Some(Later(feature))) => Later(feature),
-            (own, _) => own,
-        }
-    }
 }

@@ -54,15 +54,14 @@ impl Written {
         let mut found = Vec::new();
         walk("", members, &mut found, report);
         let found = drop_repeated(found, report);
-        let refused = refuse_later(&found, report);
         tell_without_effect(&found, machine, report);
         for Found { key, spelling, node } in found {
-            let taken = match key.effective_availability() {
+            let taken = match key.availability {
                 Availability::Now => true,
                 Availability::AsRoot => !is_left_out(node),
-                Availability::Later(_) | Availability::Ignored => false,
+                Availability::Ignored => false,
             };
-            if taken && !refused.contains(&key.path) {
+            if taken {
                 written.take(key, spelling, node, report);
             }
         }
@@ -347,25 +346,6 @@ fn as_number<'a>(found: &Found<'a>) -> Cow<'a, Node> {
     }
 }
 
-/// Reports what asks for a feature still to come; returns the paths refused, sections with all below them.
-fn refuse_later(found: &[Found<'_>], report: &mut Report) -> Vec<&'static str> {
-    let mut refused = Vec::new();
-    for Found { key, spelling, node } in found {
-        let feature = match key.availability {
-            Availability::Later(feature) if !is_off(key, node) => feature,
-            _ => continue,
-        };
-        refused.push(key.path);
-        let value = match (key.kind, node) {
-            (Kind::Section(_) | Kind::Secret, _) => String::new(),
-            _ => format!("{}: ", node.excerpt()),
-        };
-        let problem = format!("{value}{feature}: not available yet; leave the key out or set it to null");
-        report.fault(spelling, &problem);
-    }
-    refused
-}
-
 fn is_off(key: &Key, node: &Node) -> bool {
     match (key.kind, node) {
         (Kind::Section(Empty::On), Node::Object(_)) => false,
@@ -373,7 +353,12 @@ fn is_off(key: &Key, node: &Node) -> bool {
             let unbound = |(name, node): &(String, Node)| {
                 name == "bind" && matches!(node, Node::List(addresses) if addresses.is_empty())
             };
-            members.iter().any(unbound) || members.iter().all(|(_, node)| node.is_off())
+            // A port alone turns the admin listener on, and 0 is a port.
+            let on_by_port = |(name, node): &(String, Node)| {
+                key.path == "admin" && name == "port" && matches!(node, Node::Number(_) | Node::Text(_))
+            };
+            let is_off = |member: &(String, Node)| member.1.is_off() && !on_by_port(member);
+            members.iter().any(unbound) || members.iter().all(is_off)
         }
         _ => node.is_off(),
     }

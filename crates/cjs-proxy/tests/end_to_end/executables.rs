@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::asking::asking_meanwhile;
+use crate::support::client::Client;
 use crate::support::mortal::mortal;
 use crate::support::proxy::{Proxy, install};
 use crate::support::redis::Redis;
@@ -77,6 +78,22 @@ fn a_signal_upgrades_too_and_the_new_process_follows_redis() {
     let other = mortal("other");
     scene.redis.route(SITE, &["site", &other.url()]);
     wait::until("the change is in force", || scene.proxy.connect().ask(get("/")).text() == "other");
+}
+
+#[test]
+fn the_admin_listener_goes_over_to_the_new_process() {
+    let mut scene = installed(json!({ "admin": { "port": 0 } }));
+    let line = scene.proxy.wait_for_log(" for admin");
+    let admin =
+        line.split_once("listening on ").unwrap().1.strip_suffix(" for admin").unwrap().parse().unwrap();
+    let ready = "GET /readyz HTTP/1.1\r\n\r\n";
+    wait::until("it is ready", || Client::to(admin).ask(ready).status == 200);
+    assert!(scene.upgrade().status.success());
+    wait::until("the new one says where it listens", || {
+        scene.proxy.count_in_log(&line[line.len() - 20..]) == 2
+    });
+    assert!(scene.proxy.wait_for_exit().success());
+    wait::until("the new one is ready", || Client::to(admin).ask(ready).status == 200);
 }
 
 #[test]

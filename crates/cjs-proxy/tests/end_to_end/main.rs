@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod addresses;
+mod admin;
 mod api_versions;
 mod bad_backends;
 mod balancing;

@@ -9,6 +9,7 @@ pub(crate) mod command;
 pub(crate) mod frames;
 pub(crate) mod hchecker;
 pub(crate) mod message;
+pub(crate) mod metrics;
 pub(crate) mod mortal;
 pub(crate) mod over_tls;
 pub(crate) mod programs;

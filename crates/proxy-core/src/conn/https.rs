@@ -39,10 +39,17 @@ pub(crate) async fn serve(core: Rc<Core>, mut halves: (ReadHalf, WriteHalf), pee
     registration.set_idle(false);
     let patience = core.rules().client_patience.head.min(Ticks::of(Some(HANDSHAKE_MAX)));
     halves.0.deadline().arm(patience);
-    let Some(greeting) = greet(&core, &mut halves, (at, patience)).await else { return };
+    let Some(greeting) = greet(&core, &mut halves, (at, patience)).await else {
+        core.account.failed_handshakes.add(1);
+        return;
+    };
     let protocol = greeting.offer.protocol(&greeting.hello);
     let secured = shake_hands(&core, &mut halves, greeting, (at, patience)).await;
-    let Some(secured) = secured else { return };
+    let Some(secured) = secured else {
+        core.account.failed_handshakes.add(1);
+        return;
+    };
+    core.account.handshakes.add(1);
     drop((registration, place));
     let peer = Peer { secured: Some(Rc::new(secured)), ..peer };
     match protocol {

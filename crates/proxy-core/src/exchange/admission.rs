@@ -10,6 +10,10 @@ impl Exchange<'_> {
     /// [`Failure::Denied`].
     pub(super) fn admit(&self) -> Result<(), Failure> {
         let sets = self.core.router.addresses();
-        if sets.deny_nobody() || !sets.denies(self.client_address()) { Ok(()) } else { Err(Failure::Denied) }
+        if sets.deny_nobody() || !sets.denies(self.client_address()) {
+            return Ok(());
+        }
+        self.core.account.denied.add(1);
+        Err(Failure::Denied)
     }
 }

@@ -35,6 +35,7 @@ impl Exchange<'_> {
             Some(decision) => decision,
             None => limits.decide(&key).await,
         };
+        self.count_decision(key.tier, &decision);
         let refusal = match decision {
             Decision::Admitted(budget) => {
                 self.limited = Some(Limited { tier: key.tier, budget });
@@ -52,6 +53,16 @@ impl Exchange<'_> {
             return Ok(());
         }
         Err(refusal)
+    }
+
+    fn count_decision(&self, tier: usize, decision: &Decision) {
+        let Some(tier) = self.core.account.limits.get(tier) else { return };
+        let counter = match decision {
+            Decision::Admitted(_) => &tier.admitted,
+            Decision::Refused(_) => &tier.refused,
+            Decision::Unavailable => &tier.unavailable,
+        };
+        counter.add(1);
     }
 
     async fn membership(&self, limits: &Limits, settings: &RateLimit) -> Membership {

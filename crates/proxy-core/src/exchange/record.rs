@@ -1,6 +1,6 @@
-//! What is left of an exchange once it is over: its line in the access log.
+//! What is left of an exchange once it is over: what is counted of it, and its line in the access log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Exchange;
 use crate::access_log::{Entry, RequestLine};
@@ -10,7 +10,18 @@ use crate::http::encode;
 use crate::http::head::Version;
 
 impl Exchange<'_> {
-    pub(super) fn log(&self, downstream: &Downstream<'_>) {
+    /// Counts and logs it.
+    pub(super) fn record(&self, downstream: &Downstream<'_>) {
+        // Where a backend answered, its answer's end is the exchange's end.
+        let ended = self.backend_answered_at.unwrap_or_else(clock::now);
+        let account = &self.core.account;
+        let backend = self.asked_backend_at.map(|at| ended - at);
+        account.count_request(self.status, ended - self.started, backend);
+        account.bytes.add(downstream.out.bytes_sent());
+        self.log(downstream, ended);
+    }
+
+    fn log(&self, downstream: &Downstream<'_>, ended: Instant) {
         let (Some(log), Some(settings)) = (&self.core.log, &self.rules.settings.access_log) else { return };
         let request = self.request;
         let bytes = request.bytes.as_slice();
@@ -23,8 +34,6 @@ impl Exchange<'_> {
                 Version::Http2 => "HTTP/2.0",
             },
         });
-        // Where a backend answered, its answer's end is the exchange's end.
-        let ended = self.backend_answered_at.unwrap_or_else(clock::now);
         let entry = Entry {
             client: self.client_address(),
             time: &self.core.log_time.borrow(),

@@ -393,10 +393,23 @@ fn health_checks() {
 }
 
 #[test]
-fn features_to_come() {
-    let text = r#"{"admin": {"port": 1, "token": "quiet"}}"#;
-    let fault = "admin: the admin listener: not available yet; leave the key out or set it to null";
-    assert_eq!(faults(text), [fault]);
+fn an_admin_listener_for_others_needs_a_token() {
+    let needed = |address| {
+        format!(
+            "admin.token: is needed, as {address} can be reached from other machines; set it, or take 127.0.0.1 for \
+             admin.bind"
+        )
+    };
+    for (text, address) in [
+        (r#"{"admin": {"port": 1, "bind": "0.0.0.0"}}"#, "0.0.0.0:1"),
+        (r#"{"admin": {"port": 1, "bind": "::"}}"#, "[::]:1"),
+        (r#"{"admin": {"port": 1, "bind": ["127.0.0.1", "192.0.2.1"]}}"#, "192.0.2.1:1"),
+        (r#"{"admin": {"bind": [{"address": "192.0.2.1", "port": 2}]}}"#, "192.0.2.1:2"),
+    ] {
+        assert_eq!(faults(text), [needed(address)], "{text}");
+    }
+    let fault = "admin.token: the value is not accepted; accepted: visible ASCII characters, without spaces";
+    assert_eq!(faults(r#"{"admin": {"port": 1, "token": "not quiet"}}"#), [fault]);
 }
 
 #[test]

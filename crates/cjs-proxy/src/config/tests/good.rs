@@ -66,7 +66,28 @@ fn values_as_old_files_have_them() {
 }
 
 #[test]
-fn off_is_accepted_for_features_to_come() {
+fn the_admin_listener_is_off_without_a_port() {
+    let text = r#"{"admin": {"token": "quiet"}}"#;
+    assert_eq!(remarks(text), ["warning: c.json: admin: has no effect without admin.port"]);
+    assert_eq!(at(&effective(text), "admin"), Some(&Value::Null));
+    check(&[
+        (r#"{"admin": {"port": 0}}"#, "admin.port", json!(0)),
+        (r#"{"admin": {"port": 9}}"#, "admin", json!({ "bind": "127.0.0.1", "port": 9, "token": null })),
+        (
+            r#"{"admin": {"port": 9, "bind": ["::1", "0.0.0.0"], "token": "quiet"}}"#,
+            "admin",
+            json!({ "bind": ["::1", "0.0.0.0"], "port": 9, "token": "***" }),
+        ),
+        (
+            r#"{"admin": {"port": 9, "bind": ["::1", {"address": "127.0.0.2", "port": 8}]}}"#,
+            "admin.bind",
+            json!([{ "address": "::1", "port": 9 }, { "address": "127.0.0.2", "port": 8 }]),
+        ),
+    ]);
+}
+
+#[test]
+fn off_is_accepted_in_every_spelling() {
     for text in [
         r#"{"redis": {"tls": false, "ca": "", "sentinels": [], "masterName": null, "masterHost": ""}}"#,
         r#"{"redisMasterHost": null, "redisMasterPassword": "", "redisMasterDatabase": 0}"#,

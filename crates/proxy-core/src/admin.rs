@@ -1,0 +1,269 @@
+//! The admin listener: metrics, health and readiness over plain HTTP, on one thread of its own that no core waits for.
+//! Knows sockets and time-outs; what is answered is `admin/answers.rs`'s.
+//!
+//! ```text
+//!   accepted ──head whole──▶ answering ──sent──▶ closed
+//!      └─────── too long, or too slow ───────────▶ closed
+//! ```
+
+mod answers;
+mod json;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use redis_router::LimitRules;
+
+use crate::board::Board;
+use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE};
+use crate::clock;
+use crate::settings::{Build, Settings};
+
+/// The listener as the supervisor sees it. Dropped, it lets go of its sockets and answers who is there.
+pub(crate) struct Admin {
+    sockets: Vec<TcpListener>,
+    /// Its end tells the thread to end.
+    _stop: UnixStream,
+    shown: Arc<Shown>,
+}
+
+/// What is shown, and to whom.
+pub(crate) struct Shown {
+    pub(crate) board: Arc<Board>,
+    pub(crate) build: Build,
+    followed: Mutex<Followed>,
+}
+
+/// What a reload changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Followed {
+    /// What those who ask have to bring; `None`: nothing.
+    pub(crate) token: Option<String>,
+    /// The rate limit in force; `None`: there is none.
+    pub(crate) limits: Option<LimitRules>,
+}
+
+impl Followed {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+            limits: settings.rate_limit.as_ref().map(|limit| limit.rules.clone()),
+        }
+    }
+}
+
+impl Shown {
+    pub(crate) fn new(board: Arc<Board>, build: Build, followed: Followed) -> Self {
+        Self { board, build, followed: Mutex::new(followed) }
+    }
+
+    fn followed(&self) -> Followed {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Admin {
+    /// Answers on `sockets` from now on.
+    ///
+    /// # Errors
+    /// No more threads or file descriptors.
+    pub(crate) fn begin(sockets: Vec<TcpListener>, shown: Shown) -> io::Result<Self> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let shown = Arc::new(shown);
+        let listeners = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+        listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        let server = Server {
+            listeners,
+            stopped: Some(stopped),
+            visitors: Vec::new(),
+            rests: false,
+            shown: Arc::clone(&shown),
+        };
+        Builder::new().name("admin".into()).spawn(move || server.run())?;
+        Ok(Self { sockets, _stop: stop, shown })
+    }
+
+    /// Goes by this from now on.
+    pub(crate) fn follow(&self, followed: Followed) {
+        *self.shown.followed.lock().unwrap_or_else(PoisonError::into_inner) = followed;
+    }
+
+    /// Duplicates of its sockets.
+    ///
+    /// # Errors
+    /// No more file descriptors.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok())
+    }
+}
+
+struct Server {
+    listeners: Vec<TcpListener>,
+    /// The other end of the supervisor's; `None`: nobody is let in any more.
+    stopped: Option<UnixStream>,
+    visitors: Vec<Visitor>,
+    /// The last accept failed: it is not tried again at once.
+    rests: bool,
+    shown: Arc<Shown>,
+}
+
+/// Somebody who asks.
+struct Visitor {
+    stream: TcpStream,
+    deadline: Instant,
+    state: State,
+}
+
+enum State {
+    /// What has come of the head.
+    Asking(Vec<u8>),
+    /// The answer, and how much of it was sent.
+    Answering(Vec<u8>, usize),
+    Over,
+}
+
+impl Server {
+    fn run(mut self) {
+        while self.stopped.is_some() || !self.visitors.is_empty() {
+            let Some(ready) = self.wait() else { return };
+            if ready.is_told_to_stop {
+                self.stopped = None;
+                self.listeners.clear();
+            }
+            let now = clock::now();
+            for (visitor, is_ready) in self.visitors.iter_mut().zip(ready.visitors) {
+                visitor.go_on(is_ready, now, &self.shown);
+            }
+            self.visitors.retain(|visitor| !matches!(visitor.state, State::Over));
+            self.rests = false;
+            for index in ready.listeners.into_iter().take(self.listeners.len()) {
+                self.take_in(index, now);
+            }
+        }
+    }
+
+    /// Waits until there is something to do; `None`: that cannot be known any more.
+    fn wait(&self) -> Option<Ready> {
+        let takes_in = self.visitors.len() < ADMIN_CONNECTIONS && !self.rests;
+        let listeners = if takes_in { &self.listeners[..] } else { &[] };
+        let stops = self.stopped.iter().map(|stopped| PollFd::new(stopped.as_fd(), PollFlags::POLLIN));
+        let mut polled: Vec<_> = stops.collect();
+        polled.extend(listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
+        polled.extend(self.visitors.iter().map(|visitor| {
+            let asks = matches!(visitor.state, State::Asking(_));
+            PollFd::new(visitor.stream.as_fd(), if asks { PollFlags::POLLIN } else { PollFlags::POLLOUT })
+        }));
+        if let Err(error) = poll(&mut polled, self.longest_wait())
+            && error != nix::errno::Errno::EINTR
+        {
+            log::error!("the admin listener has ended: {error}");
+            return None;
+        }
+        let is_ready = |polled: &PollFd<'_>| polled.any().unwrap_or(true);
+        let (stops, rest) = polled.split_at(self.stopped.iter().len());
+        let (of_listeners, of_visitors) = rest.split_at(listeners.len());
+        Some(Ready {
+            is_told_to_stop: stops.iter().any(is_ready),
+            listeners: (0..listeners.len()).filter(|&index| is_ready(&of_listeners[index])).collect(),
+            visitors: of_visitors.iter().map(is_ready).collect(),
+        })
+    }
+
+    /// Until the first visitor is out of time.
+    fn longest_wait(&self) -> PollTimeout {
+        let first = self.visitors.iter().map(|visitor| visitor.deadline).min();
+        let left = first.map(|deadline| deadline.saturating_duration_since(clock::now()));
+        let pause = self.rests.then_some(PAUSE);
+        // Rounded up: a wait that ends too early is followed by many of no time.
+        left.into_iter().chain(pause).min().map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    fn take_in(&mut self, listener: usize, now: Instant) {
+        if self.visitors.len() >= ADMIN_CONNECTIONS {
+            return;
+        }
+        match self.listeners[listener].accept() {
+            Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => {
+                let state = State::Asking(Vec::new());
+                self.visitors.push(Visitor { stream, deadline: now + ADMIN_PATIENCE, state });
+            }
+            Ok(_) => {}
+            Err(error) => self.rests = error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Pause after an accept that failed, as for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What need not be waited for.
+struct Ready {
+    is_told_to_stop: bool,
+    listeners: Vec<usize>,
+    visitors: Vec<bool>,
+}
+
+impl Visitor {
+    fn go_on(&mut self, is_ready: bool, now: Instant, shown: &Shown) {
+        if now >= self.deadline {
+            self.state = State::Over;
+        }
+        if !is_ready {
+            return;
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(head) => self.hear(head, now, shown),
+            State::Answering(answer, sent) => self.tell(answer, sent),
+            State::Over => State::Over,
+        };
+    }
+
+    /// Reads on; an answer to a whole head is begun at once.
+    fn hear(&mut self, mut head: Vec<u8>, now: Instant, shown: &Shown) -> State {
+        let mut part = [0; 4096];
+        match self.stream.read(&mut part) {
+            Ok(0) => return State::Over,
+            Ok(count) => head.extend_from_slice(&part[..count]),
+            Err(error) if is_for_later(&error) => {}
+            Err(_) => return State::Over,
+        }
+        match answers::answer(&head, shown) {
+            Some(answer) => {
+                self.deadline = now + ADMIN_PATIENCE;
+                self.tell(answer, 0)
+            }
+            None if head.len() > ADMIN_HEAD_BYTES => State::Over,
+            None => State::Asking(head),
+        }
+    }
+
+    fn tell(&mut self, answer: Vec<u8>, mut sent: usize) -> State {
+        match self.stream.write(&answer[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if is_for_later(&error) => {}
+            Err(_) => return State::Over,
+        }
+        if sent < answer.len() {
+            return State::Answering(answer, sent);
+        }
+        // One that has gone away needs no end.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        State::Over
+    }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
