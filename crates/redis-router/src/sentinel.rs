@@ -23,7 +23,20 @@ const SWITCH: &str = "+switch-master";
 #[derive(Default)]
 pub(crate) struct First(Cell<usize>);
 
-/// The master, as the first sentinel says that knows it.
+/// The newest configuration that a sentinel has told of.
+#[derive(Default)]
+pub(crate) struct Newest(Cell<u64>);
+
+/// A master, as one sentinel names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    server: Server,
+    /// The fail-over that made it the master, counted by all sentinels together; 0: none did, or it is not told.
+    epoch: u64,
+}
+
+/// The master, as the first sentinel says that knows it. One that lags behind a fail-over that others have told of, which
+/// may name a server that has come back empty, is passed over, unless all do.
 ///
 /// # Errors
 /// What each sentinel answered instead.
@@ -32,19 +45,26 @@ pub(crate) async fn find_master<D: Dialer>(
     dialer: &D,
     sentinels: &Sentinels,
 ) -> Result<Endpoint, NoLine> {
-    let mut answers = Vec::new();
+    let (mut answers, mut behind) = (Vec::new(), Vec::new());
     let (first, count) = (store.first_sentinel.0.get(), sentinels.addresses.len());
     for turn in 0..count {
         let place = (first + turn) % count;
         let sentinel = sentinels.sentinel(sentinels.addresses[place].clone());
         match ask(store, dialer, &sentinel, &sentinels.master_name).await {
-            Ok(server) => {
+            Ok(named) if named.epoch >= store.newest_master.0.get() => {
                 store.first_sentinel.0.set(place);
-                return Ok(sentinels.master(server));
+                store.newest_master.0.set(named.epoch);
+                return Ok(sentinels.master(named.server));
             }
+            Ok(named) => behind.push(named),
             Err(NoLine::Stopped) => return Err(NoLine::Stopped),
             Err(NoLine::Failed(reason)) => answers.push(format!("{}: {reason}", sentinel.server)),
         }
+    }
+    // Sentinels that were set up anew count from the beginning.
+    if let Some(named) = behind.into_iter().max_by_key(|named: &Named| named.epoch) {
+        store.newest_master.0.set(named.epoch);
+        return Ok(sentinels.master(named.server));
     }
     Err(NoLine::Failed(format!("no sentinel names the master: {}", answers.join("; "))))
 }
@@ -59,7 +79,7 @@ async fn ask<D: Dialer>(
     dialer: &D,
     sentinel: &Endpoint,
     master_name: &str,
-) -> Result<Server, NoLine> {
+) -> Result<Named, NoLine> {
     let line = Line::open(store, dialer, (sentinel, SENTINEL_WAIT, Dialect::Plain), |_, _| {}).await?;
     let asked = monoio::time::timeout(SENTINEL_WAIT, address_of(&line.connection, sentinel, master_name));
     let answer = store.unless_stopped(asked).await;
@@ -75,9 +95,23 @@ async fn address_of(
     connection: &Connection,
     sentinel: &Endpoint,
     master_name: &str,
-) -> Result<Server, String> {
+) -> Result<Named, String> {
     authenticate(connection, &sentinel.login).await.map_err(at_sentinel)?;
-    read_address(one(connection, &where_is(master_name)).await?, master_name)
+    let server = read_address(one(connection, &where_is(master_name)).await?, master_name)?;
+    let described = one(connection, cmd("SENTINEL").arg("MASTER").arg(master_name)).await?;
+    Ok(Named { server, epoch: epoch(&described) })
+}
+
+/// The `config-epoch` in the description of a master; 0 where it is not told (NOPERM).
+fn epoch(described: &Value) -> u64 {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        _ => None,
+    };
+    let Value::Array(parts) = described else { return 0 };
+    let mut fields = parts.chunks_exact(2);
+    let epoch = fields.find(|field| text(&field[0]).as_deref() == Some("config-epoch"));
+    epoch.and_then(|field| text(&field[1])?.parse().ok()).unwrap_or(0)
 }
 
 /// Asks a sentinel for the master.
@@ -175,8 +209,8 @@ async fn hear<D: Dialer>(
         return;
     }
     // What was told before we listened. One that lags behind is not believed alone.
-    if let Ok(master) = ask(store, dialer, sentinel, &sentinels.master_name).await
-        && !store.uses(&master)
+    if let Ok(named) = ask(store, dialer, sentinel, &sentinels.master_name).await
+        && !store.uses(&named.server)
         && let Some(master) = elected(store, dialer, sentinels).await
     {
         store.master_is(&master);
@@ -189,15 +223,24 @@ async fn hear<D: Dialer>(
     }
 }
 
-/// The master that more than half of all sentinels name.
+/// The master that the newest fail-over any sentinel knows of has made; where none is told of, the one that more than half
+/// of all sentinels name.
 async fn elected<D: Dialer>(store: &Store, dialer: &D, sentinels: &Sentinels) -> Option<Server> {
     let mut named = Vec::new();
     for address in &sentinels.addresses {
         let sentinel = sentinels.sentinel(address.clone());
         named.extend(ask(store, dialer, &sentinel, &sentinels.master_name).await);
     }
-    let votes = |server: &Server| named.iter().filter(|other| *other == server).count();
-    named.iter().find(|server| 2 * votes(server) > sentinels.addresses.len()).cloned()
+    chosen(&named, sentinels.addresses.len())
+}
+
+fn chosen(named: &[Named], sentinels: usize) -> Option<Server> {
+    let newest = named.iter().max_by_key(|named| named.epoch)?;
+    if newest.epoch > 0 {
+        return Some(newest.server.clone());
+    }
+    let votes = |server: &Server| named.iter().filter(|other| other.server == *server).count();
+    named.iter().map(|named| &named.server).find(|server| 2 * votes(server) > sentinels).cloned()
 }
 
 /// `<master name> <old host> <old port> <new host> <new port>`.
@@ -217,8 +260,35 @@ fn new_master(kind: &PushKind, data: &[Value], master_name: &str) -> Option<Serv
 mod tests {
     use redis::{PushKind, Value};
 
-    use super::new_master;
+    use super::{Named, chosen, epoch, new_master};
     use crate::source::Server;
+
+    #[test]
+    fn the_newest_fail_over_counts_more_than_many() {
+        let named = |port, epoch| Named { server: Server::Tcp("h".into(), port), epoch };
+        let port = |all: &[Named]| match chosen(all, 3) {
+            Some(Server::Tcp(_, port)) => port,
+            _ => 0,
+        };
+        assert_eq!(port(&[named(1, 4), named(1, 4), named(2, 5)]), 2);
+        assert_eq!(port(&[named(1, 0), named(1, 0), named(2, 0)]), 1);
+        assert_eq!(port(&[named(1, 0), named(2, 0)]), 0);
+        assert_eq!(port(&[]), 0);
+    }
+
+    #[test]
+    fn epochs_are_found_where_they_are_told() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let described = Value::Array(["name", "main", "config-epoch", "7", "quorum", "2"].map(text).to_vec());
+        assert_eq!(epoch(&described), 7);
+        for other in [
+            Value::Array(vec![text("config-epoch"), text("x")]),
+            Value::Array(vec![text("config-epoch")]),
+            Value::Nil,
+        ] {
+            assert_eq!(epoch(&other), 0);
+        }
+    }
 
     #[test]
     fn what_a_switch_says() {

@@ -26,7 +26,7 @@ use crate::error::Unavailable;
 use crate::freshness::{Mode, notified_key};
 use crate::interned::Interned;
 use crate::keys::Prefixes;
-use crate::sentinel::First;
+use crate::sentinel::{First, Newest};
 use crate::source::{CacheSettings, Deployment, RedisSettings, Server};
 use crate::table::{Answer, Rows};
 use crate::tracking::{Since, Stamp, Tracking};
@@ -52,6 +52,7 @@ pub(crate) struct Store {
     /// The replica that is read does not hear its master.
     cut_off: Cell<bool>,
     pub(crate) first_sentinel: First,
+    pub(crate) newest_master: Newest,
     /// The master that a switch, or most sentinels, named last.
     named_master: RefCell<Option<Server>>,
     link_changed: Bell,
@@ -132,6 +133,7 @@ impl Store {
             writer: RefCell::default(),
             cut_off: Cell::new(false),
             first_sentinel: First::default(),
+            newest_master: Newest::default(),
             named_master: RefCell::default(),
             link_changed: Bell::default(),
             up_since_ms: Cell::new(0),
