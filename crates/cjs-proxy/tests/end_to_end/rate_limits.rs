@@ -319,6 +319,17 @@ fn an_error_of_redis_is_an_error() {
 }
 
 #[test]
+fn a_counter_that_cannot_be_used_is_of_one_client_alone() {
+    let (_backend, scene) = scene(json!({}));
+    scene.redis.command("SET limit:86400:basic:10.0.0.1 text");
+    for _ in 0..5 {
+        assert_eq!(scene.ask(from("10.0.0.1")).status, 503);
+    }
+    scene.proxy.wait_for_log("limits are not counted (10.0.0.1: WRONGTYPE");
+    assert_eq!(until_refused(&scene, &from("10.0.0.2")), 20);
+}
+
+#[test]
 fn a_counter_that_is_lost_is_restored() {
     let (_backend, scene) = scene(json!({}));
     let mut client = scene.connect();

@@ -43,6 +43,17 @@ enum NoAnswer {
     Refused(String),
 }
 
+impl NoAnswer {
+    /// Whether other counters would have none either.
+    fn is_of_server(&self) -> bool {
+        const OF_COUNTER: [&str; 2] = ["WRONGTYPE", "ERR"];
+        match self {
+            NoAnswer::Lost => true,
+            NoAnswer::Refused(said) => !OF_COUNTER.iter().any(|code| said.starts_with(code)),
+        }
+    }
+}
+
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,6 +83,9 @@ impl Calls {
         if now < self.trouble_until.get() {
             return false;
         }
+        if account.lease.borrow().rests(now) {
+            return false;
+        }
         if account.lease.borrow().is_asking() {
             return true;
         }
@@ -88,8 +102,13 @@ impl Calls {
 
     /// Gives back what `account` has left.
     pub(super) fn give_back(self: &Rc<Self>, account: &Rc<Account>, quota: &Quota, rules: &LimitRules) {
+        let now = self.store.clock.micros();
+        // Requests go before.
+        if now < self.trouble_until.get() || self.under_way.get() > LIMIT_CALLS_MAX / 4 {
+            return;
+        }
         let Some(connection) = self.free_connection() else { return };
-        let ask = account.lease.borrow_mut().ask_idle(self.store.clock.micros(), quota);
+        let ask = account.lease.borrow_mut().ask_idle(now, quota);
         if let Some(ask) = ask {
             self.begin(connection, Rc::clone(account), *quota, (rules, ask));
         }
@@ -130,7 +149,12 @@ impl Calls {
             }
             Err(why) => {
                 lease.lost();
-                self.trouble_for(LIMIT_TROUBLE, format_args!("{why}"));
+                if why.is_of_server() {
+                    self.trouble_for(LIMIT_TROUBLE, format_args!("{why}"));
+                } else {
+                    lease.rest_until(self.store.clock.micros() + micros(LIMIT_TROUBLE));
+                    self.say(format_args!("{}: {why}", account.key.client));
+                }
             }
         }
     }

@@ -108,6 +108,8 @@ pub(super) struct Account {
     history: History,
     /// Admitted without a token and not told yet.
     uncounted: u64,
+    /// Its counter is not asked before.
+    rests_until: u64,
 }
 
 /// ```text
@@ -163,6 +165,7 @@ impl Account {
             demand: Demand { period: (quota.window / 16).max(1), now: 0, last: 0, started: now },
             history: History::new(now, quota.window),
             uncounted: 0,
+            rests_until: 0,
         }
     }
 
@@ -198,6 +201,16 @@ impl Account {
         admits
     }
 
+    /// Its counter cannot be used: nothing is asked before.
+    pub(super) fn rest_until(&mut self, until: u64) {
+        self.rests_until = until;
+    }
+
+    /// Whether its counter could not be used just now.
+    pub(super) fn rests(&self, now: u64) -> bool {
+        now < self.rests_until
+    }
+
     /// What to ask now that `waiting` requests wait; `None`: nothing, or a call is under way.
     pub(super) fn ask(&mut self, now: u64, quota: &Quota, waiting: u64) -> Option<Ask> {
         if self.standing == Standing::Asking || !(waiting > 0 || self.runs_low(now)) {
@@ -229,8 +242,10 @@ impl Account {
             // Who has used nothing lately has nothing to restore.
             let has_none = used == 0 && self.leases.iter().all(|lease| lease.tokens == 0);
             ask.generation = if has_none { 0 } else { self.generation };
-            if self.uncounted > 0 {
-                ask.spent.push((0, self.uncounted));
+            // What has left the window counts no more.
+            let uncounted = self.uncounted.min(used);
+            if uncounted > 0 {
+                ask.spent.push((0, uncounted));
             }
             let back = self.back.iter().filter(|(_, tokens)| *tokens > 0 && ask.generation != 0);
             ask.back = back.copied().collect();
@@ -290,6 +305,11 @@ impl Account {
         let at = usize::from(self.leases[0].tokens > 0);
         debug_assert!(self.leases[at].tokens == 0, "no more is asked for while two leases are held");
         self.leases[at] = lease;
+    }
+
+    /// Microseconds that an answer has been awaited; 0: none is.
+    pub(super) fn has_asked_for(&self, now: u64) -> u64 {
+        if self.is_asking() { now.saturating_sub(self.sent_at) } else { 0 }
     }
 
     /// Asking is of use again: the limit may be another.
@@ -401,4 +421,24 @@ fn life(rate: u64, quota: &Quota) -> u64 {
         return 0;
     }
     (WORTH * BUCKETS).div_ceil(in_a_window.max(1)).min(LIFE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Quota = Quota { limit: 500, window: 60_000_000 };
+
+    #[test]
+    fn what_was_admitted_alone_counts_as_long_as_it_is_in_the_window() {
+        let mut account = Account::new(0, &QUOTA);
+        for second in 0..3_600 {
+            let now = second * 1_000_000;
+            for _ in 0..10 {
+                account.admit_alone(now, &QUOTA, 250);
+            }
+        }
+        let told = account.ask(3_600_000_000, &QUOTA, 1).unwrap().spent;
+        assert!(matches!(told[..], [(0, 200..=290)]), "{told:?}");
+    }
 }

@@ -48,7 +48,8 @@ pub enum ClientKey {
 }
 
 impl ClientKey {
-    /// The client at `address`: one site has a /64 of IPv6 (RFC 6177), and can change within it at will. An IPv4 address
+    /// The client at `address`: whoever has an address of IPv6 has its /64 at least, and can change within it
+    /// at will. An IPv4 address
     /// written as one of IPv6 is that of IPv4.
     pub fn at(address: IpAddr) -> ClientKey {
         ClientKey::Address(match address {
