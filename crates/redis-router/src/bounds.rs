@@ -75,6 +75,10 @@ pub const NOTIFIED_AGE: Duration = Duration::from_secs(10);
 /// Longest wait for one sentinel: the next one may answer while this one's machine is gone.
 pub const SENTINEL_WAIT: Duration = Duration::from_millis(300);
 
+/// Milliseconds for which all sentinels that answer must lag behind a known fail-over before they are believed: by then they
+/// have told each other of it (every two seconds), or begun another, or were set up anew.
+pub const SENTINELS_ANEW_MS: u64 = 10_000;
+
 /// Rows looked at for one eviction, so that it costs the same in any cache.
 pub const SWEEP_MAX: usize = 64;
 

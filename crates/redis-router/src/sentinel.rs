@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use redis::{Cmd, PushKind, Value, cmd};
 
-use crate::bounds::{PING_INTERVAL, PING_WAIT, SENTINEL_WAIT};
+use crate::bounds::{PING_INTERVAL, PING_WAIT, SENTINEL_WAIT, SENTINELS_ANEW_MS};
 use crate::connection::{Connection, Dialect, Lost};
 use crate::dial::Dialer;
 use crate::handshake::{authenticate, one, text_of};
@@ -23,9 +23,36 @@ const SWITCH: &str = "+switch-master";
 #[derive(Default)]
 pub(crate) struct First(Cell<usize>);
 
-/// The newest configuration that a sentinel has told of.
+/// The newest fail-over that a sentinel has told of.
 #[derive(Default)]
-pub(crate) struct Newest(Cell<u64>);
+pub(crate) struct Newest {
+    epoch: Cell<u64>,
+    /// Since when all that answer lag behind it; `None`: they do not.
+    missed_since_ms: Cell<Option<u64>>,
+}
+
+impl Newest {
+    /// Whether one that tells of the fail-over `epoch` is up to date, which it then is known to be.
+    fn is_told(&self, epoch: u64) -> bool {
+        let is_told = epoch >= self.epoch.get();
+        if is_told {
+            self.believe(epoch);
+        }
+        is_told
+    }
+
+    /// Whether it has been missed for so long that those who lag behind it must have been set up anew.
+    fn is_missed(&self, now_ms: u64) -> bool {
+        let since_ms = self.missed_since_ms.get().unwrap_or(now_ms);
+        self.missed_since_ms.set(Some(since_ms));
+        now_ms >= since_ms + SENTINELS_ANEW_MS
+    }
+
+    fn believe(&self, epoch: u64) {
+        self.epoch.set(epoch);
+        self.missed_since_ms.set(None);
+    }
+}
 
 /// A master, as one sentinel names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +62,8 @@ struct Named {
     epoch: u64,
 }
 
-/// The master, as the first sentinel says that knows it. One that lags behind a fail-over that others have told of, which
-/// may name a server that has come back empty, is passed over, unless all do.
+/// The master, as the first sentinel says that knows it. One that lags behind a fail-over that others have told of may name
+/// a server that has come back empty: it is passed over, until all have lagged behind for `SENTINELS_ANEW_MS`.
 ///
 /// # Errors
 /// What each sentinel answered instead.
@@ -45,25 +72,29 @@ pub(crate) async fn find_master<D: Dialer>(
     dialer: &D,
     sentinels: &Sentinels,
 ) -> Result<Endpoint, NoLine> {
-    let (mut answers, mut behind) = (Vec::new(), Vec::new());
+    let (mut answers, mut behind) = (Vec::new(), None::<Named>);
     let (first, count) = (store.first_sentinel.0.get(), sentinels.addresses.len());
     for turn in 0..count {
         let place = (first + turn) % count;
         let sentinel = sentinels.sentinel(sentinels.addresses[place].clone());
         match ask(store, dialer, &sentinel, &sentinels.master_name).await {
-            Ok(named) if named.epoch >= store.newest_master.0.get() => {
+            Ok(named) if store.newest_master.is_told(named.epoch) => {
                 store.first_sentinel.0.set(place);
-                store.newest_master.0.set(named.epoch);
                 return Ok(sentinels.master(named.server));
             }
-            Ok(named) => behind.push(named),
+            Ok(named) => {
+                answers.push(format!("{}: it lags behind a fail-over", sentinel.server));
+                behind = behind.into_iter().chain([named]).max_by_key(|named| named.epoch);
+            }
             Err(NoLine::Stopped) => return Err(NoLine::Stopped),
             Err(NoLine::Failed(reason)) => answers.push(format!("{}: {reason}", sentinel.server)),
         }
     }
-    // Sentinels that were set up anew count from the beginning.
-    if let Some(named) = behind.into_iter().max_by_key(|named: &Named| named.epoch) {
-        store.newest_master.0.set(named.epoch);
+    if let Some(named) = behind
+        && store.newest_master.is_missed(store.clock.refresh())
+    {
+        store.newest_master.believe(named.epoch);
+        store.master_is(&named.server);
         return Ok(sentinels.master(named.server));
     }
     Err(NoLine::Failed(format!("no sentinel names the master: {}", answers.join("; "))))
@@ -97,8 +128,9 @@ async fn address_of(
     master_name: &str,
 ) -> Result<Named, String> {
     authenticate(connection, &sentinel.login).await.map_err(at_sentinel)?;
-    let server = read_address(one(connection, &where_is(master_name)).await?, master_name)?;
+    // First, so that a fail-over between the two makes the answer look old and not the old master new.
     let described = one(connection, cmd("SENTINEL").arg("MASTER").arg(master_name)).await?;
+    let server = read_address(one(connection, &where_is(master_name)).await?, master_name)?;
     Ok(Named { server, epoch: epoch(&described) })
 }
 
@@ -231,6 +263,7 @@ async fn elected<D: Dialer>(store: &Store, dialer: &D, sentinels: &Sentinels) ->
         let sentinel = sentinels.sentinel(address.clone());
         named.extend(ask(store, dialer, &sentinel, &sentinels.master_name).await);
     }
+    named.retain(|named: &Named| store.newest_master.is_told(named.epoch));
     chosen(&named, sentinels.addresses.len())
 }
 
@@ -260,7 +293,8 @@ fn new_master(kind: &PushKind, data: &[Value], master_name: &str) -> Option<Serv
 mod tests {
     use redis::{PushKind, Value};
 
-    use super::{Named, chosen, epoch, new_master};
+    use super::{Named, Newest, chosen, epoch, new_master};
+    use crate::bounds::SENTINELS_ANEW_MS;
     use crate::source::Server;
 
     #[test]
@@ -274,6 +308,18 @@ mod tests {
         assert_eq!(port(&[named(1, 0), named(1, 0), named(2, 0)]), 1);
         assert_eq!(port(&[named(1, 0), named(2, 0)]), 0);
         assert_eq!(port(&[]), 0);
+    }
+
+    #[test]
+    fn those_who_lag_behind_are_believed_late() {
+        let newest = Newest::default();
+        assert!(newest.is_told(0) && newest.is_told(3) && !newest.is_told(2));
+        assert!(!newest.is_missed(100) && !newest.is_missed(99 + SENTINELS_ANEW_MS));
+        assert!(newest.is_told(3), "one that knows of it answers again");
+        assert!(!newest.is_missed(100 + SENTINELS_ANEW_MS), "counted anew");
+        assert!(newest.is_missed(100 + 2 * SENTINELS_ANEW_MS));
+        newest.believe(1);
+        assert!(newest.is_told(1) && !newest.is_missed(100 + 3 * SENTINELS_ANEW_MS));
     }
 
     #[test]
