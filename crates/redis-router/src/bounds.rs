@@ -180,6 +180,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// How long a core counts as one that shares the limits after it was last seen.
 pub const PRESENCE: Duration = Duration::from_secs(10);
 
+/// Longest wait for why backends are dead, which only people ask for.
+pub const REPORTS_WAIT: Duration = Duration::from_millis(300);
+
 const _: () = assert!(MEMBER_WAIT.as_millis() + LIMIT_WAIT.as_millis() < 50);
 const _: () = assert!(MARKS_MAX >= BACKENDS_MAX);
 const _: () = assert!(BACKENDS_MAX as u64 * WEIGHT_MAX as u64 <= u32::MAX as u64);

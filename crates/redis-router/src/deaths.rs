@@ -12,9 +12,9 @@ use crate::backend::Backend;
 use crate::bounds::{CHECKER_AGE_MAX_MS, DEAD_TTL, OWN_CHECKER_MS};
 use crate::clock::Clock;
 use crate::frontend::Frontend;
-use crate::marks::{DeadSet, Marks, Now};
+use crate::marks::{Charge, DeadSet, Marks, Now};
 use crate::message::{CHANNEL, Death};
-use crate::route::Health;
+use crate::route::{Health, Held};
 
 pub(crate) struct Deaths {
     clock: Rc<Clock>,
@@ -65,9 +65,19 @@ impl Deaths {
     }
 
     /// Marks a death that this core saw. Returns whether the others are to be told.
-    pub(crate) fn saw(&self, death: &Death<'_>) -> bool {
+    pub(crate) fn saw(&self, death: &Death<'_>, why: &str) -> bool {
         let now_ms = self.announced(death);
-        self.marks.borrow_mut().is_to_tell(death, now_ms)
+        let mut marks = self.marks.borrow_mut();
+        marks.explain(death, why);
+        marks.is_to_tell(death, now_ms)
+    }
+
+    /// As `Route::held`, of the marks under `name`.
+    pub(crate) fn held(&self, name: &str, backend: &Backend) -> Option<Held> {
+        let now = self.now();
+        let Charge { until_ms, why } = self.marks.borrow().charge(name, backend, now)?;
+        let left = (until_ms < u64::MAX).then(|| Duration::from_millis(until_ms.saturating_sub(now.ms)));
+        Some(Held { left, why })
     }
 
     /// A push on a channel; what is no death is passed over.

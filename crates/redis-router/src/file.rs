@@ -176,6 +176,18 @@ impl CoreTable {
         core
     }
 
+    /// Frontends in it.
+    pub(crate) fn len(&self) -> usize {
+        self.alone.len()
+    }
+
+    /// As `Router::known`.
+    pub(crate) fn show(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
+        self.alone.values().skip(from).take(places).for_each(show);
+        let next = from.saturating_add(places);
+        (next < self.alone.len()).then_some(next)
+    }
+
     pub(crate) fn find(&self, host: &str) -> Option<Rc<Route>> {
         if let Some(name) = exact_name(host) {
             return self.alone.get(name).cloned();

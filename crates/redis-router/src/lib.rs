@@ -12,6 +12,7 @@
 //!               \---> writer -> line                                the master, where a replica is read
 //!             addresses -> address_set, connection              who is denied and who is let pass without limits
 //!             checks -> changes, connection                        what a built-in health checker reads and writes
+//!             reports -> connection                              why backends are dead, for people
 //!             file, keys, frontend, backend, options, message, report   pure: texts and names
 //!   edit                                                          apart: for commands, synchronous
 //! ```
@@ -53,6 +54,7 @@ mod reads;
 mod remembered;
 mod replies;
 mod report;
+mod reports;
 mod route;
 mod router;
 mod sentinel;
@@ -79,7 +81,7 @@ pub use limits::{
 };
 pub use options::{Balance, Options};
 pub use report::Report;
-pub use route::{Health, Probe, Route};
+pub use route::{Health, Held, Probe, Route};
 pub use router::{Cached, Router};
 pub use source::{CacheSettings, Deployment, Endpoint, Login, RedisSettings, Sentinels, Server, Source};
 pub use store::StoreState;

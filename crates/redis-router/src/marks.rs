@@ -17,7 +17,8 @@ use std::rc::Rc;
 
 use crate::backend::{Backend, is_same_url};
 use crate::bounds::{
-    ANNOUNCE_PAUSE_MS, CHECKER_VERDICT_MS, MARKS_MAX, MARKS_SWEEP_MIN, TICK_MS, UNPROVEN_KEPT_MS,
+    ANNOUNCE_PAUSE_MS, CHECKER_VERDICT_MS, MARKS_MAX, MARKS_SWEEP_MIN, REASON_CHARACTERS_MAX, TICK_MS,
+    UNPROVEN_KEPT_MS,
 };
 use crate::frontend::Frontend;
 use crate::message::Death;
@@ -68,6 +69,17 @@ struct Mark {
     probing: Rc<Cell<bool>>,
     /// When this core told the others.
     told_ms: Option<u64>,
+    /// What the backend did, where this core saw it.
+    why: Option<Box<str>>,
+}
+
+/// What a mark that holds says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Charge {
+    /// Clock milliseconds at which it is over; `u64::MAX`: never.
+    pub(crate) until_ms: u64,
+    /// What the backend did, where this core saw it.
+    pub(crate) why: Option<Box<str>>,
 }
 
 /// Where an index stands with the set in Redis.
@@ -96,6 +108,13 @@ impl Marks {
 
     pub(crate) fn health(&self, name: &str, backend: &Backend, now: Now) -> Health {
         self.against(name, backend).map_or(Health::Live, |mark| mark.health(now))
+    }
+
+    /// The mark of `backend`; `None`: it has none, or its time is over.
+    pub(crate) fn charge(&self, name: &str, backend: &Backend, now: Now) -> Option<Charge> {
+        let mark = self.against(name, backend).filter(|mark| mark.holds(now))?;
+        let until_ms = if now.checker { mark.end_ms() } else { mark.until_ms.unwrap_or(mark.end_ms()) };
+        Some(Charge { until_ms, why: mark.why.clone() })
     }
 
     /// Takes the place of the one request that may ask an unproven backend; it is free again once the cell is false.
@@ -133,10 +152,19 @@ impl Marks {
                 Membership::Left => Membership::Unseen,
                 membership => membership,
             };
-            mark.told_ms = before.told_ms.filter(|_| before.url == mark.url);
+            if before.url == mark.url {
+                (mark.told_ms, mark.why) = (before.told_ms, before.why.take());
+            }
             *before = mark;
         } else {
             self.insert(death.frontend, mark, now_ms);
+        }
+    }
+
+    /// What the backend did that has died.
+    pub(crate) fn explain(&mut self, death: &Death<'_>, why: &str) {
+        if let Some(mark) = self.mark(death.frontend, death.index) {
+            mark.why = Some(why.chars().take(REASON_CHARACTERS_MAX).collect::<String>().into());
         }
     }
 
@@ -260,6 +288,7 @@ impl Mark {
             proven: false,
             probing: Rc::default(),
             told_ms: None,
+            why: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::deaths::Deaths;
@@ -31,6 +32,15 @@ pub enum Health {
     Probed,
     /// Marked dead.
     Dead,
+}
+
+/// What is held against a backend, for people to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How long yet; `None`: until somebody takes it back.
+    pub left: Option<Duration>,
+    /// What the backend did, where this core saw it; else somebody may have written it down ([`crate::Router::reports`]).
+    pub why: Option<Box<str>>,
 }
 
 /// A request to an unproven backend that will tell whether it lives. Dropped without a verdict, another may ask.
@@ -71,6 +81,12 @@ impl Route {
     pub fn health(&self, backend: &Backend) -> Health {
         let healths = self.names().map(|name| self.deaths.health(name, backend));
         healths.max().expect("the frontend's key is always there")
+    }
+
+    /// Why `backend`, one of this route's, is marked dead, and until when; `None`: it is not.
+    pub fn held(&self, backend: &Backend) -> Option<Held> {
+        let held = self.names().filter_map(|name| self.deaths.held(name, backend));
+        held.max_by_key(|held| held.left.unwrap_or(Duration::MAX))
     }
 
     /// Whether every backend is live, which spares a look at each. Where some mark is about (its time may be over), this

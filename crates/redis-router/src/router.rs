@@ -20,6 +20,8 @@ use crate::file::{CoreTable, Table};
 use crate::limits::{LimitRules, Limits};
 use crate::look_up::LookUp;
 use crate::message::Death;
+use crate::report::Report;
+use crate::reports;
 use crate::route::Route;
 use crate::source::{CacheSettings, RedisSettings};
 use crate::store::{Store, StoreState};
@@ -178,9 +180,10 @@ impl Router {
     fn mark(&self, route: &Route, backend: &Backend, (others, why): (Box<[usize]>, &dyn Display)) -> bool {
         let (frontend, url, index) = (&*route.frontend.key, &*backend.url, backend.index);
         let death = Death { frontend, url, index, backends: route.frontend.listed };
-        let is_to_tell = self.deaths.saw(&death);
+        let why = why.to_string();
+        let is_to_tell = self.deaths.saw(&death, &why);
         if let (Routes::Redis(look_up), true) = (&self.routes, is_to_tell) {
-            look_up.announcements.begin(&death, others, why.to_string());
+            look_up.announcements.begin(&death, others, why);
         }
         is_to_tell
     }
@@ -213,6 +216,35 @@ impl Router {
             look_up.store.forget();
             look_up.certificates.forget();
             self.limits().iter().for_each(|limits| limits.forget());
+        }
+    }
+
+    /// Shows `show` the routes at the next `places` places from `from` on, and returns where to go on; `None`: that was the
+    /// end. Not all at once, as there may be a million. What changes between two calls may be shown twice, or not at all.
+    ///
+    /// Of Redis those are shown that this core remembers, once for each host that was asked for; of a table all, each
+    /// by its key.
+    pub fn known(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
+        match &self.routes {
+            Routes::Redis(look_up) => look_up.store.rows.borrow().show(from, places, show),
+            Routes::Table(table) => table.borrow().show(from, places, show),
+        }
+    }
+
+    /// Hosts that this core remembers, those without a frontend included; frontends of a table.
+    pub fn known_hosts(&self) -> usize {
+        match &self.routes {
+            Routes::Redis(look_up) => look_up.store.rows.borrow().len(),
+            Routes::Table(table) => table.borrow().len(),
+        }
+    }
+
+    /// Why backends of the frontends `keys` are marked dead, as whoever marked them wrote it down: for each key, by index.
+    /// Empty for a table, and where the store does not answer. May be dropped at any time.
+    pub async fn reports(&self, keys: &[&str]) -> Vec<Vec<(usize, Report)>> {
+        match &self.routes {
+            Routes::Redis(look_up) => reports::read(&look_up.store, keys).await,
+            Routes::Table(_) => Vec::new(),
         }
     }
 

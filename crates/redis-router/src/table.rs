@@ -94,6 +94,14 @@ impl Rows {
         self.probation.push_back(place);
     }
 
+    /// As `Router::known`.
+    pub(crate) fn show(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
+        let rest = self.rows.get(from..).unwrap_or_default();
+        let shown = &rest[..places.min(rest.len())];
+        shown.iter().filter_map(|row| row.answer.as_ref()).for_each(show);
+        (shown.len() < rest.len()).then_some(from + shown.len())
+    }
+
     /// Drops every row and gives its memory back.
     pub(crate) fn clear(&mut self) {
         *self = Rows::new(self.rows_max);

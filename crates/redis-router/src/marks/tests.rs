@@ -55,6 +55,31 @@ impl Bench {
 }
 
 #[test]
+fn a_mark_says_until_when_and_why() {
+    let mut bench = Bench::new();
+    let charge = |bench: &Bench, place: usize| {
+        let charge = bench.marks.charge("a", &bench.frontend.backends[place], bench.now())?;
+        Some((charge.until_ms, charge.why.unwrap_or_default().to_string()))
+    };
+    let death = |url| Death { frontend: "a", url, index: 1, backends: 3 };
+    bench.announced(1, "http://h1");
+    bench.marks.explain(&death("http://h1"), "refused");
+    bench.announced(1, "http://h1");
+    assert_eq!(charge(&bench, 1), Some((TTL_MS, "refused".into())), "heard of again it is the same death");
+    bench.read(&[1, 2], 2 * TTL_MS);
+    assert_eq!(charge(&bench, 1), Some((TTL_MS, "refused".into())));
+    assert_eq!((charge(&bench, 0), charge(&bench, 2)), (None, Some((2 * TTL_MS, String::new()))));
+    bench.checker = true;
+    assert_eq!(charge(&bench, 1), Some((2 * TTL_MS, "refused".into())), "the set alone decides");
+    bench.checker = false;
+    bench.ms = TTL_MS;
+    assert_eq!(charge(&bench, 1), None);
+    bench.announced(1, "http://other");
+    bench.list(&["app", "http://h0", "http://other"]);
+    assert_eq!(charge(&bench, 1), Some((2 * TTL_MS, String::new())), "another died there");
+}
+
+#[test]
 fn an_announced_death_ends_by_its_own_time() {
     let mut bench = Bench::new();
     bench.announced(1, "http://h1");
