@@ -3,10 +3,12 @@
 //!
 //! ```text
 //!   accepted ──head whole──▶ answering ──sent──▶ closed
-//!      └─────── too long, or too slow ───────────▶ closed
+//!      │  └─▶ asking the cores ───▲                  ▲
+//!      └─────── too long, or too slow ───────────────┘
 //! ```
 
 mod answers;
+mod gathering;
 mod json;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,10 +22,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use redis_router::LimitRules;
 
+use self::answers::{Form, Reply};
+use self::gathering::Gathering;
 use crate::board::Board;
-use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE};
+use crate::bounds::{ADMIN_CONNECTIONS, ADMIN_HEAD_BYTES, ADMIN_PATIENCE, SURVEY_PATIENCE, SURVEYS};
 use crate::clock;
 use crate::settings::{Build, Settings};
+use crate::survey::Query;
 
 /// The listener as the supervisor sees it. Dropped, it lets go of its sockets and answers who is there.
 pub(crate) struct Admin {
@@ -37,6 +42,8 @@ pub(crate) struct Admin {
 pub(crate) struct Shown {
     pub(crate) board: Arc<Board>,
     pub(crate) build: Build,
+    /// Where routes come from, in words.
+    pub(crate) routes: String,
     followed: Mutex<Followed>,
 }
 
@@ -59,8 +66,8 @@ impl Followed {
 }
 
 impl Shown {
-    pub(crate) fn new(board: Arc<Board>, build: Build, followed: Followed) -> Self {
-        Self { board, build, followed: Mutex::new(followed) }
+    pub(crate) fn new(board: Arc<Board>, build: Build, routes: String, followed: Followed) -> Self {
+        Self { board, build, routes, followed: Mutex::new(followed) }
     }
 
     fn followed(&self) -> Followed {
@@ -75,6 +82,9 @@ impl Admin {
     /// No more threads or file descriptors.
     pub(crate) fn begin(sockets: Vec<TcpListener>, shown: Shown) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
         let shown = Arc::new(shown);
         let listeners = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
         listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
@@ -83,7 +93,8 @@ impl Admin {
             stopped: Some(stopped),
             visitors: Vec::new(),
             rests: false,
-            shown: Arc::clone(&shown),
+            woken,
+            inside: Inside { shown: Arc::clone(&shown), wake: Arc::new(wake), surveys: 0 },
         };
         Builder::new().name("admin".into()).spawn(move || server.run())?;
         Ok(Self { sockets, _stop: stop, shown })
@@ -114,7 +125,18 @@ struct Server {
     visitors: Vec<Visitor>,
     /// The last accept failed: it is not tried again at once.
     rests: bool,
+    /// Written to whenever a core has answered.
+    woken: UnixStream,
+    inside: Inside,
+}
+
+/// What visitors are answered from.
+struct Inside {
     shown: Arc<Shown>,
+    /// The other end of `Server::woken`.
+    wake: Arc<UnixStream>,
+    /// Visitors that the cores are being asked for.
+    surveys: usize,
 }
 
 /// Somebody who asks.
@@ -127,6 +149,8 @@ struct Visitor {
 enum State {
     /// What has come of the head.
     Asking(Vec<u8>),
+    /// The cores are being asked.
+    Gathering(Gathering, Arc<Query>, Form),
     /// The answer, and how much of it was sent.
     Answering(Vec<u8>, usize),
     Over,
@@ -141,8 +165,9 @@ impl Server {
                 self.listeners.clear();
             }
             let now = clock::now();
+            self.inside.surveys = self.visitors.iter().filter(|visitor| visitor.is_gathering()).count();
             for (visitor, is_ready) in self.visitors.iter_mut().zip(ready.visitors) {
-                visitor.go_on(is_ready, now, &self.shown);
+                visitor.go_on(is_ready, now, &mut self.inside);
             }
             self.visitors.retain(|visitor| !matches!(visitor.state, State::Over));
             self.rests = false;
@@ -159,9 +184,15 @@ impl Server {
         let stops = self.stopped.iter().map(|stopped| PollFd::new(stopped.as_fd(), PollFlags::POLLIN));
         let mut polled: Vec<_> = stops.collect();
         polled.extend(listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
+        polled.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
         polled.extend(self.visitors.iter().map(|visitor| {
-            let asks = matches!(visitor.state, State::Asking(_));
-            PollFd::new(visitor.stream.as_fd(), if asks { PollFlags::POLLIN } else { PollFlags::POLLOUT })
+            let events = match visitor.state {
+                State::Asking(_) => PollFlags::POLLIN,
+                // That it hangs up is told in any case.
+                State::Gathering(..) => PollFlags::empty(),
+                State::Answering(..) | State::Over => PollFlags::POLLOUT,
+            };
+            PollFd::new(visitor.stream.as_fd(), events)
         }));
         if let Err(error) = poll(&mut polled, self.longest_wait())
             && error != nix::errno::Errno::EINTR
@@ -171,7 +202,12 @@ impl Server {
         }
         let is_ready = |polled: &PollFd<'_>| polled.any().unwrap_or(true);
         let (stops, rest) = polled.split_at(self.stopped.iter().len());
-        let (of_listeners, of_visitors) = rest.split_at(listeners.len());
+        let (of_listeners, rest) = rest.split_at(listeners.len());
+        let (woken, of_visitors) = rest.split_at(1);
+        if woken.iter().any(is_ready) {
+            // What it says is only that there is something.
+            let _ = (&self.woken).read(&mut [0; 256]);
+        }
         Some(Ready {
             is_told_to_stop: stops.iter().any(is_ready),
             listeners: (0..listeners.len()).filter(|&index| is_ready(&of_listeners[index])).collect(),
@@ -216,22 +252,44 @@ struct Ready {
 }
 
 impl Visitor {
-    fn go_on(&mut self, is_ready: bool, now: Instant, shown: &Shown) {
-        if now >= self.deadline {
-            self.state = State::Over;
-        }
-        if !is_ready {
-            return;
-        }
+    fn is_gathering(&self) -> bool {
+        matches!(self.state, State::Gathering(..))
+    }
+
+    fn go_on(&mut self, is_ready: bool, now: Instant, inside: &mut Inside) {
+        let is_late = now >= self.deadline;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
-            State::Asking(head) => self.hear(head, now, shown),
-            State::Answering(answer, sent) => self.tell(answer, sent),
-            State::Over => State::Over,
+            State::Gathering(gathering, query, form) => {
+                self.gather((gathering, query, form), (is_ready, is_late), now, &inside.shown)
+            }
+            _ if is_late => State::Over,
+            State::Asking(head) if is_ready => self.hear(head, now, inside),
+            State::Answering(answer, sent) if is_ready => self.tell(answer, sent),
+            waiting => waiting,
         };
     }
 
-    /// Reads on; an answer to a whole head is begun at once.
-    fn hear(&mut self, mut head: Vec<u8>, now: Instant, shown: &Shown) -> State {
+    /// Answers once all cores have, or with what has come when time is up.
+    fn gather(
+        &mut self,
+        (mut gathering, query, form): (Gathering, Arc<Query>, Form),
+        (has_left, is_late): (bool, bool),
+        now: Instant,
+        shown: &Shown,
+    ) -> State {
+        if has_left {
+            return State::Over;
+        }
+        if !gathering.is_over() && !is_late {
+            return State::Gathering(gathering, query, form);
+        }
+        let answer = answers::of_survey(&gathering.end(query.limit), query.of, form, shown);
+        self.deadline = now + ADMIN_PATIENCE;
+        self.tell(answer, 0)
+    }
+
+    /// Reads on; an answer to a whole head is begun at once, or the cores are asked.
+    fn hear(&mut self, mut head: Vec<u8>, now: Instant, inside: &mut Inside) -> State {
         let mut part = [0; 4096];
         match self.stream.read(&mut part) {
             Ok(0) => return State::Over,
@@ -239,10 +297,21 @@ impl Visitor {
             Err(error) if is_for_later(&error) => {}
             Err(_) => return State::Over,
         }
-        match answers::answer(&head, shown) {
-            Some(answer) => {
+        match answers::reply(&head, &inside.shown) {
+            Some(Reply::Whole(answer)) => {
                 self.deadline = now + ADMIN_PATIENCE;
                 self.tell(answer, 0)
+            }
+            Some(Reply::Survey(_, form)) if inside.surveys >= SURVEYS => {
+                self.deadline = now + ADMIN_PATIENCE;
+                self.tell(answers::busy(form), 0)
+            }
+            Some(Reply::Survey(query, form)) => {
+                inside.surveys += 1;
+                self.deadline = now + SURVEY_PATIENCE;
+                let query = Arc::new(query);
+                let gathering = Gathering::begin(&inside.shown.board, &query, &inside.wake);
+                State::Gathering(gathering, query, form)
             }
             None if head.len() > ADMIN_HEAD_BYTES => State::Over,
             None => State::Asking(head),

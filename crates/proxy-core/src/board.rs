@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::account::{Account, RoutesState};
+use crate::inbox::{Message, Outbox};
 use crate::{clock, memory};
 
 /// Why a core was given another life.
@@ -45,11 +46,17 @@ struct State {
 struct Slot {
     /// What lives that have ended had counted.
     past: Account,
-    /// Those that have not, by their numbers.
-    lives: Vec<(u64, Arc<Account>)>,
+    /// Those that have not.
+    lives: Vec<Life>,
     /// The life that accepts.
     serving: Option<u64>,
     replaced: [u64; Reason::ALL.len()],
+}
+
+struct Life {
+    number: u64,
+    account: Arc<Account>,
+    outbox: Outbox,
 }
 
 /// One core at one moment.
@@ -87,8 +94,23 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begun(&self, core: usize, life: u64, account: Arc<Account>) {
-        self.state().slots[core].lives.push((life, account));
+    /// A life has begun that counts in this account and hears by this outbox.
+    pub(crate) fn begun(&self, core: usize, number: u64, (account, outbox): (Arc<Account>, Outbox)) {
+        self.state().slots[core].lives.push(Life { number, account, outbox });
+    }
+
+    /// Cores there are.
+    pub(crate) fn len(&self) -> usize {
+        self.state().slots.len()
+    }
+
+    /// Tells each life that accepts; returns how many cores there are.
+    pub(crate) fn tell(&self, message: impl Fn(usize) -> Message) -> usize {
+        let state = self.state();
+        for (core, slot) in state.slots.iter().enumerate() {
+            slot.serving().iter().for_each(|life| life.outbox.send(message(core)));
+        }
+        state.slots.len()
     }
 
     pub(crate) fn serves(&self, core: usize, life: u64, driver: &'static str) {
@@ -100,9 +122,9 @@ impl Board {
     pub(crate) fn ended(&self, core: usize, life: u64) {
         let slot = &mut self.state().slots[core];
         slot.serving.take_if(|serving| *serving == life);
-        if let Some(place) = slot.lives.iter().position(|(number, _)| *number == life) {
-            let (_, account) = slot.lives.swap_remove(place);
-            slot.past.absorb(&account);
+        if let Some(place) = slot.lives.iter().position(|other| other.number == life) {
+            let life = slot.lives.swap_remove(place);
+            slot.past.absorb(&life.account);
         }
     }
 
@@ -126,16 +148,20 @@ impl Board {
 }
 
 impl Slot {
+    /// The life that accepts.
+    fn serving(&self) -> Option<&Life> {
+        self.lives.iter().find(|life| self.serving == Some(life.number))
+    }
+
     fn view(&self) -> CoreView {
         let totals = Account::default();
         totals.absorb(&self.past);
-        self.lives.iter().for_each(|(_, account)| totals.absorb(account));
-        let serving = self.lives.iter().find(|(life, _)| self.serving == Some(*life));
+        self.lives.iter().for_each(|life| totals.absorb(&life.account));
         CoreView {
             totals,
-            open: self.lives.iter().map(|(_, account)| account.open.get()).sum(),
-            held: self.lives.iter().map(|(life, _)| memory::held_by(*life)).sum(),
-            routes: serving.map(|(_, account)| account.routes()),
+            open: self.lives.iter().map(|life| life.account.open.get()).sum(),
+            held: self.lives.iter().map(|life| memory::held_by(life.number)).sum(),
+            routes: self.serving().map(|life| life.account.routes()),
             replaced: self.replaced,
         }
     }
@@ -167,12 +193,16 @@ impl View {
 mod tests {
     use super::*;
 
+    fn outbox() -> Outbox {
+        crate::inbox::inbox().unwrap().0
+    }
+
     #[test]
     fn totals_outlast_lives() {
         let board = Board::new(1);
         let lives = [Arc::new(Account::default()), Arc::new(Account::default())];
         for (life, account) in lives.iter().enumerate() {
-            board.begun(0, life as u64, Arc::clone(account));
+            board.begun(0, life as u64, (Arc::clone(account), outbox()));
             account.count_request(200, Duration::ZERO, None);
             account.open.set(3);
         }
@@ -194,7 +224,7 @@ mod tests {
         let board = Board::new(2);
         let lives = [Arc::new(Account::default()), Arc::new(Account::default())];
         for (core, account) in lives.iter().enumerate() {
-            board.begun(core, core as u64, Arc::clone(account));
+            board.begun(core, core as u64, (Arc::clone(account), outbox()));
             board.serves(core, core as u64, "epoll");
             assert!(board.view().readiness().is_err());
         }

@@ -190,6 +190,17 @@ pub(crate) const ADMIN_HEAD_BYTES: usize = 16 * 1024;
 pub(crate) const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Length of the kernel's queue there.
 pub(crate) const ADMIN_BACKLOG: u32 = 128;
+/// How long cores may take to put together what they know of frontends.
+pub(crate) const SURVEY_PATIENCE: Duration = Duration::from_secs(3);
+/// Requests for that at once; more are turned away, as each costs the cores a walk over their routes.
+pub(crate) const SURVEYS: usize = 4;
+/// Routes that a core looks at in one step of it, in about a quarter of a millisecond.
+pub(crate) const SURVEY_STEP: usize = 1_000;
+/// Marks of which the store is asked for the reason, in one of them.
+pub(crate) const SURVEY_REPORTS: usize = 100;
+/// What is told of at most in one of them, and unless more is asked for.
+pub(crate) const SURVEY_LIMIT_MAX: usize = 10_000;
+pub(crate) const SURVEY_LIMIT: usize = 200;
 /// Tiers of the rate limit that are counted apart: as many as a configuration may name.
 pub const TIERS: usize = 16;
 /// Upper bounds of what is told apart of the times of requests, in microseconds: from what a cached answer on the same

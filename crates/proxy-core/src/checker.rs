@@ -128,7 +128,7 @@ impl Checker {
             Message::Resolved(resolved) => self.connector.resolver.learn(resolved),
             Message::Drain { .. } => self.stopped.set(true),
             // Of cores. Other settings bring another checker.
-            Message::Shrink | Message::Settings(_) | Message::Table(_) => {}
+            Message::Shrink | Message::Settings(_) | Message::Table(_) | Message::Survey(..) => {}
         }
     }
 

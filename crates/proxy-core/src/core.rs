@@ -28,7 +28,7 @@ use crate::stored_certificates::Stored;
 use crate::stream::Waits;
 use crate::upstream::connect::Connector;
 use crate::upstream::resolve::{Question, Resolver};
-use crate::{clock, conn};
+use crate::{clock, conn, survey};
 
 /// How long a drain in a hurry lets idle connections be: the next request of one may be on its way, and is answered.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
@@ -177,6 +177,11 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
             conn::h2::release();
         }
         Message::Settings(settings) => core.change_rules(settings),
+        Message::Survey(query, asker) => {
+            let number = asker.core;
+            let tell = move |part| asker.tell(part);
+            monoio::spawn(survey::carry_out(core.router.clone(), query, number, tell));
+        }
         Message::Drain { hurry } => {
             core.draining.set(true);
             core.hurries.set(hurry);

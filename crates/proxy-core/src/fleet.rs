@@ -170,7 +170,7 @@ impl Fleet {
             let _ = tell.send(Event::CoreEnded(core, id, ended));
         };
         Builder::new().name(format!("core-{core}")).spawn(serve)?;
-        self.board.begun(core, id, Arc::clone(&account));
+        self.board.begun(core, id, (Arc::clone(&account), outbox.clone()));
         let now = clock::now();
         let pulse = (0, now);
         slot.arriving =

@@ -13,6 +13,7 @@ use redis_router::Table;
 use crate::bounds::INBOX_MESSAGES;
 use crate::readiness::{Interest, Readiness};
 use crate::settings::Settings;
+use crate::survey::{Part, Query};
 use crate::upstream::resolve::Resolved;
 
 /// What a core can be told.
@@ -29,6 +30,26 @@ pub(crate) enum Message {
     Settings(Arc<Settings>),
     /// The embedded route table has changed.
     Table(Arc<Table>),
+    /// Somebody wants to know what this core knows.
+    Survey(Arc<Query>, Asker),
+}
+
+/// Whom the answers to a survey go to.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) core: usize,
+    pub(crate) parts: SyncSender<Part>,
+    /// Woken at each answer. Does not block.
+    pub(crate) wake: Arc<UnixStream>,
+}
+
+impl Asker {
+    pub(crate) fn tell(&self, part: Part) {
+        // As in `Outbox::send`.
+        if self.parts.try_send(part).is_ok() {
+            let _ = (&*self.wake).write(&[1]);
+        }
+    }
 }
 
 /// The outer end of a core's inbox.

@@ -65,6 +65,7 @@ mod sticky;
 mod stored_certificates;
 mod stream;
 pub mod supervisor;
+mod survey;
 mod upgrades;
 mod upstream;
 mod watch;

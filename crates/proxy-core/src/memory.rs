@@ -1,5 +1,5 @@
 //! How much memory each core holds. Each core's thread counts what it allocates and frees in a slot of its own; what
-//! crosses threads comes back (`log_writer.rs`), or the accounts would drift.
+//! crosses threads comes back (`log_writer.rs`) or is made [`uncounted`], or the accounts would drift.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature; this one only counts and hands on")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -70,6 +70,18 @@ pub(crate) fn count_as(life: u64) {
     SLOT.set(slot);
 }
 
+/// Counts nothing of what `make` allocates and frees: for what a core gives away to other threads for good.
+pub(crate) fn uncounted<T>(make: impl FnOnce() -> T) -> T {
+    struct Back(usize);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            SLOT.set(self.0);
+        }
+    }
+    let _back = Back(SLOT.replace(0));
+    make()
+}
+
 /// Bytes that the core of this life holds.
 pub(crate) fn held_by(life: u64) -> u64 {
     u64::try_from(HELD[slot_of(life)].0.load(Ordering::Relaxed)).unwrap_or(0)
@@ -96,6 +108,28 @@ pub(crate) fn give_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_given_away_is_not_counted() {
+        let held = std::thread::spawn(|| {
+            count_as(8);
+            let layout = Layout::from_size_align(1000, 8).unwrap();
+            // SAFETY: the layouts are those the memory was asked for with.
+            let memory = uncounted(|| unsafe { CountingAllocator.alloc(layout) });
+            assert_eq!(held_by(8), 0);
+            let panicked = std::panic::catch_unwind(|| uncounted(|| panic!("it is on purpose")));
+            assert!(panicked.is_err());
+            // SAFETY: as above.
+            let counted = unsafe { CountingAllocator.alloc(layout) };
+            // SAFETY: as above.
+            uncounted(|| unsafe { CountingAllocator.dealloc(memory, layout) });
+            let held = held_by(8);
+            // SAFETY: as above.
+            unsafe { CountingAllocator.dealloc(counted, layout) };
+            held
+        });
+        assert_eq!(held.join().unwrap(), 1000);
+    }
 
     #[test]
     fn counts_what_its_thread_holds_and_nothing_else() {

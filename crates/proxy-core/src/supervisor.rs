@@ -125,7 +125,9 @@ fn begin_admin(sockets: Vec<TcpListener>, fleet: &Fleet, build: Build) -> Result
     if sockets.is_empty() {
         return Ok(None);
     }
-    let shown = Shown::new(Arc::clone(&fleet.board), build, Followed::of(&fleet.supplies.settings));
+    let settings = &fleet.supplies.settings;
+    let followed = Followed::of(settings);
+    let shown = Shown::new(Arc::clone(&fleet.board), build, name_of(&settings.routes), followed);
     let admin = Admin::begin(sockets, shown).map_err(StartError::Core)?;
     for address in admin.addresses() {
         log::info!("listening on {address} for admin");
@@ -356,13 +358,18 @@ fn announce(driver: Driver, addresses: &[(SocketAddr, Speech)], fleet: &Fleet) {
         let https = if *speech == Speech::Plain { "" } else { " for HTTPS" };
         log::info!("listening on {address}{https}");
     }
-    let routes = match &fleet.supplies.settings.routes {
+    let routes = name_of(&fleet.supplies.settings.routes);
+    let plural = if fleet.len() == 1 { "" } else { "s" };
+    log::info!("serving on {} core{plural} with {}; routes from {routes}", fleet.len(), driver.name());
+}
+
+/// Where routes come from, in words.
+fn name_of(routes: &Source) -> String {
+    match routes {
         Source::Redis(redis) => format!("Redis at {}", redis.deployment),
         Source::File(path) => path.display().to_string(),
         Source::Embedded(_) => "a built-in table".into(),
-    };
-    let plural = if fleet.len() == 1 { "" } else { "s" };
-    log::info!("serving on {} core{plural} with {}; routes from {routes}", fleet.len(), driver.name());
+    }
 }
 
 /// A proxy needs two descriptors a connection; the soft limit is often 1024.

@@ -23,7 +23,6 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "event",
             "file_watch",
             "listening",
-            "memory",
             "service",
             "certificate_watch",
             "watch",
@@ -45,6 +44,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "handshakes",
             "refusals",
             "secured",
+            "survey",
         ],
     ),
     (
@@ -55,6 +55,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "dialer",
             "downstream",
             "log_writer",
+            "memory",
             "message_reader",
             "readiness",
             "relay",

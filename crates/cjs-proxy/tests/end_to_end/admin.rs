@@ -1,45 +1,16 @@
 //! The admin listener: health, readiness and metrics, as scrapers and probes see them.
 
-use std::net::SocketAddr;
-
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::support::admin::{address, fetch, fetch_with, on, read, scrape};
 use crate::support::backend::Backend;
-use crate::support::client::{Client, Response};
-use crate::support::metrics::Metrics;
+use crate::support::client::Client;
 use crate::support::mortal::mortal;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get, get_from};
 use crate::support::wait;
-
-fn on(more: Value) -> Value {
-    let mut config = json!({ "admin": { "port": 0 } });
-    crate::support::proxy::merge(&mut config, more);
-    config
-}
-
-/// Where its admin listener is.
-fn address(proxy: &Proxy) -> SocketAddr {
-    let line = proxy.wait_for_log(" for admin");
-    let (_, rest) = line.split_once("listening on ").unwrap();
-    rest.strip_suffix(" for admin").unwrap().parse().unwrap()
-}
-
-fn fetch(at: SocketAddr, path: &str) -> Response {
-    fetch_with(at, path, "")
-}
-
-fn fetch_with(at: SocketAddr, path: &str, fields: &str) -> Response {
-    Client::to(at).ask(format!("GET {path} HTTP/1.1\r\nHost: admin\r\n{fields}\r\n"))
-}
-
-fn scrape(at: SocketAddr) -> Metrics {
-    let response = fetch(at, "/metrics");
-    assert_eq!(response.head.get("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    Metrics::parse(&response.text())
-}
 
 #[test]
 fn requests_are_counted_exactly_over_all_cores() {
@@ -188,17 +159,16 @@ fn cores_and_limits_are_told_as_json() {
     let config = on(json!({ "server": { "workers": 1 }, "rateLimit": { "tiers": { "all": 1, "paid": 9 } } }));
     let scene = Scene::with(config, &[&backend.url()]);
     let admin = address(&scene.proxy);
-    let read = |path| serde_json::from_slice::<Value>(&fetch(admin, path).body).unwrap();
     assert_eq!([200, 429], [(); 2].map(|()| scene.ask(get("/")).status));
-    let counted = || read("/api/v1/cores")["cores"][0]["requests"]["4xx"] == 1;
+    let counted = || read(admin, "/api/v1/cores")["cores"][0]["requests"]["4xx"] == 1;
     wait::until("both are counted", counted);
-    let limits = read("/api/v1/limits");
+    let limits = read(admin, "/api/v1/limits");
     let tier = json!({ "name": "all", "limit": 1, "admitted": 1, "refused": 1, "unavailable": 0 });
     assert_eq!((&limits["window"], &limits["tiers"][0]), (&json!(60.0), &tier));
-    let core = &read("/api/v1/cores")["cores"][0];
+    let core = &read(admin, "/api/v1/cores")["cores"][0];
     assert_eq!((&core["requests"]["2xx"], &core["connections"]), (&json!(1), &json!(2)));
     scene.proxy.reload(json!({ "rateLimit": { "tiers": { "all": 5, "paid": 9 } } }));
-    wait::until("the new limit is told", || read("/api/v1/limits")["tiers"][0]["limit"] == 5);
+    wait::until("the new limit is told", || read(admin, "/api/v1/limits")["tiers"][0]["limit"] == 5);
 }
 
 #[test]

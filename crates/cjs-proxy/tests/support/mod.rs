@@ -1,5 +1,6 @@
 //! What every scenario needs: a proxy, a Redis of its own, scripted backends, a raw client, and waiting.
 
+pub(crate) mod admin;
 pub(crate) mod asking;
 #[path = "../../../tls/tests/scene/authority.rs"]
 pub(crate) mod authority;
