@@ -1,10 +1,13 @@
 //! The access log off the cores: each core fills a buffer of its own and hands it over whole; one thread writes.
-//! A core never waits for the disk. Where the writer is too slow, lines are dropped and counted.
+//! A core never waits for the disk. Lines that are dropped, as the writer is too slow, or cannot be written are counted.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -18,7 +21,7 @@ use crate::{clock, json_log};
 
 enum Message {
     /// Lines of one core. The buffer goes back to it, so that its memory accounts stay true.
-    Lines(Vec<u8>, SyncSender<Vec<u8>>),
+    Lines { lines: Vec<u8>, give_back: SyncSender<Vec<u8>>, lost: Arc<AtomicU64> },
     /// The file was moved away: open it anew.
     Reopen,
     /// Lines go elsewhere from now on.
@@ -63,6 +66,7 @@ impl LogWriter {
             give_back,
             spare,
             dropped: Cell::new(0),
+            lost: Arc::default(),
         }
     }
 
@@ -99,20 +103,28 @@ impl LogWriter {
     }
 }
 
-enum Output {
-    File(PathBuf, File),
-    Stdout,
+/// Where lines go.
+struct Output {
+    file: File,
+    /// `None`: it is standard output.
+    path: Option<PathBuf>,
+    /// A line was written in part.
+    torn: bool,
 }
 
 impl Output {
     fn open(target: &AccessLogTarget) -> Result<Self, StartError> {
-        match target {
-            AccessLogTarget::Stdout => Ok(Self::Stdout),
-            AccessLogTarget::File(path) => match append_to(path) {
-                Ok(file) => Ok(Self::File(path.clone(), file)),
-                Err(error) => Err(StartError::AccessLog(path.clone(), error)),
-            },
-        }
+        let (file, path) = match target {
+            AccessLogTarget::Stdout => {
+                let duplicate = io::stdout().as_fd().try_clone_to_owned().map_err(StartError::Core)?;
+                (File::from(duplicate), None)
+            }
+            AccessLogTarget::File(path) => {
+                let opened = append_to(path).map_err(|error| StartError::AccessLog(path.clone(), error))?;
+                (opened, Some(path.clone()))
+            }
+        };
+        Ok(Self { file, path, torn: false })
     }
 
     fn write_all_of(&mut self, messages: &Receiver<Message>) {
@@ -122,8 +134,8 @@ impl Output {
                 Message::End => return,
                 Message::Reopen => self.reopen(),
                 Message::Retarget(target) => self.retarget(&target),
-                Message::Lines(mut lines, give_back) => {
-                    failing = self.write_batch(&lines, failing);
+                Message::Lines { mut lines, give_back, lost } => {
+                    failing = self.write_batch(&lines, &lost, failing);
                     lines.clear();
                     // A core that has ended wants nothing back.
                     let _ = give_back.try_send(lines);
@@ -132,20 +144,38 @@ impl Output {
         }
     }
 
-    /// Writes a batch; says so where it cannot and could before. Returns whether it failed.
-    fn write_batch(&mut self, lines: &[u8], was_failing: bool) -> bool {
-        let written = self.write(lines);
-        if let (Err(error), false) = (&written, was_failing) {
+    /// Writes a batch; says so where it cannot and could before, and counts lines that are not whole. Returns whether it
+    /// failed.
+    fn write_batch(&mut self, lines: &[u8], lost: &AtomicU64, was_failing: bool) -> bool {
+        let (written, outcome) = self.write(lines);
+        lost.fetch_add(lines_in(&lines[written..]), Ordering::Relaxed);
+        if let (Err(error), false) = (&outcome, was_failing) {
             log::error!("cannot write the access log: {error}; lines are lost until it can");
         }
-        written.is_err()
+        outcome.is_err()
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(_, file) => file.write_all(lines),
-            Self::Stdout => io::stdout().lock().write_all(lines).and_then(|()| io::stdout().flush()),
+    /// Writes as much as can be; returns how many bytes that were.
+    fn write(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        if self.torn {
+            if let Err(error) = self.file.write_all(b"\n") {
+                return (0, Err(error));
+            }
+            self.torn = false;
         }
+        let mut written = 0;
+        while written < lines.len() {
+            match self.file.write(&lines[written..]) {
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.torn = written > 0 && lines[written - 1] != b'\n';
+                    return (written, Err(error));
+                }
+            }
+        }
+        (written, Ok(()))
     }
 
     fn retarget(&mut self, target: &AccessLogTarget) {
@@ -156,10 +186,10 @@ impl Output {
     }
 
     fn reopen(&mut self) {
-        let Self::File(path, file) = self else { return };
+        let Some(path) = &self.path else { return };
         match append_to(path) {
             Ok(opened) => {
-                *file = opened;
+                (self.file, self.torn) = (opened, false);
                 log::info!("access log {} opened anew", path.display());
             }
             Err(error) => {
@@ -170,6 +200,10 @@ impl Output {
             }
         }
     }
+}
+
+fn lines_in(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 fn append_to(path: &PathBuf) -> io::Result<File> {
@@ -183,6 +217,8 @@ pub(crate) struct LogSink {
     give_back: SyncSender<Vec<u8>>,
     spare: Receiver<Vec<u8>>,
     dropped: Cell<u64>,
+    /// Lines of this core that could not be written.
+    lost: Arc<AtomicU64>,
 }
 
 impl LogSink {
@@ -199,7 +235,7 @@ impl LogSink {
     }
 
     /// Hands over what has gathered. To be called on each tick, so that a line is seldom older than that. Returns
-    /// how many lines were dropped since the last time.
+    /// how many lines were dropped, or could not be written, since the last time.
     pub(crate) fn flush(&self) -> u64 {
         let mut lines = self.lines.borrow_mut();
         if !lines.is_empty() {
@@ -209,21 +245,61 @@ impl LogSink {
         if dropped > 0 {
             log::warn!("access log too slow: {dropped} lines dropped");
         }
-        dropped
+        dropped + self.lost.swap(0, Ordering::Relaxed)
     }
 
     fn hand_over(&self, lines: &mut Vec<u8>) {
         let empty = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(LOG_BATCH_BYTES));
         let full = std::mem::replace(lines, empty);
+        let (give_back, lost) = (self.give_back.clone(), Arc::clone(&self.lost));
+        let refused = self.messages.try_send(Message::Lines { lines: full, give_back, lost });
         if let Err(
-            TrySendError::Full(Message::Lines(mut full, _))
-            | TrySendError::Disconnected(Message::Lines(mut full, _)),
-        ) = self.messages.try_send(Message::Lines(full, self.give_back.clone()))
+            TrySendError::Full(Message::Lines { lines: mut full, .. })
+            | TrySendError::Disconnected(Message::Lines { lines: mut full, .. }),
+        ) = refused
         {
-            let count = memchr::memchr_iter(b'\n', &full).count() as u64;
-            self.dropped.set(self.dropped.get() + count);
+            self.dropped.set(self.dropped.get() + lines_in(&full));
             full.clear();
             *lines = full;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    /// An output that takes a pipe's fill at once, and its other end.
+    fn pipe() -> (Output, File) {
+        let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
+        (Output { file: File::from(write), path: None, torn: false }, File::from(read))
+    }
+
+    fn all_of(mut file: &File) -> Vec<u8> {
+        let (mut read, mut part) = (Vec::new(), [0; 4096]);
+        while let Ok(count @ 1..) = io::Read::read(&mut file, &mut part) {
+            read.extend_from_slice(&part[..count]);
+        }
+        read
+    }
+
+    #[test]
+    fn lines_that_are_not_whole_are_counted_and_ended() {
+        let (mut output, other_end) = pipe();
+        let (lost, line) =
+            (AtomicU64::new(0), [b'x'; 99].iter().copied().chain([b'\n']).collect::<Vec<u8>>());
+        let many = line.repeat(10_000);
+        assert!(output.write_batch(&many, &lost, false));
+        let lost_first = lost.load(Ordering::Relaxed);
+        assert!(output.torn && output.write_batch(&line, &lost, true), "it is full still");
+        assert_eq!(lost.load(Ordering::Relaxed), lost_first + 1);
+        let first = all_of(&other_end);
+        assert_eq!(lines_in(&first) + lost_first, 10_000);
+        assert!(!output.write_batch(&line, &lost, true));
+        assert_eq!(all_of(&other_end), [b"\n", &line[..]].concat());
+        assert_eq!(lost.load(Ordering::Relaxed), lost_first + 1);
     }
 }

@@ -43,7 +43,7 @@ fn requests(text: &mut Exposition, view: &View) {
     counter(text, ("cjs_proxy_denied_requests_total", help), view, |totals| &totals.denied);
     let help = "Bytes of answers sent to clients.";
     counter(text, ("cjs_proxy_sent_bytes_total", help), view, |totals| &totals.bytes);
-    let help = "Access log lines dropped, as the writer was too slow.";
+    let help = "Access log lines that were lost: the writer was too slow, or could not write.";
     counter(text, ("cjs_proxy_access_log_dropped_lines_total", help), view, |totals| &totals.lost_lines);
 }
 

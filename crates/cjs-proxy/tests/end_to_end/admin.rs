@@ -7,9 +7,10 @@ use crate::support::admin::{address, fetch, fetch_with, on, read, scrape};
 use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::mortal::mortal;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, merge};
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get, get_from};
+use crate::support::secure_scene::Certificates;
 use crate::support::wait;
 
 #[test]
@@ -151,6 +152,36 @@ fn failures_are_counted_by_what_they_are() {
     scene.redis.command("SADD deny:ip 127.0.0.1");
     wait::until("it is denied", || scene.ask(get("/")).status == 403);
     wait::until("that is counted", || scrape(admin).sum("cjs_proxy_denied_requests_total", &[]) >= 1.0);
+}
+
+#[test]
+fn handshakes_are_counted_by_their_result() {
+    let (certificates, backend) = (Certificates::new(), Backend::saying("a"));
+    let mut config = certificates.config(json!({}));
+    merge(&mut config, on(json!({})));
+    let scene = Scene::with(config, &[&backend.url()]);
+    let admin = address(&scene.proxy);
+    for _ in 0..3 {
+        assert_eq!(certificates.connect(&scene).client.ask(get("/")).text(), "a");
+    }
+    let mut stranger = Client::to(scene.proxy.https_address());
+    stranger.send([22, 3, 1, 0, 4, 1, 0, 0, 0]).finish().end();
+    let counted = |result| scrape(admin).sum("cjs_proxy_tls_handshakes_total", &[result]);
+    wait::until("all are counted", || counted("") == 4.0);
+    assert_eq!((counted("result=\"done\""), counted("result=\"failed\"")), (3.0, 1.0));
+}
+
+#[test]
+fn lines_of_the_access_log_that_are_lost_are_counted() {
+    let backend = mortal("a");
+    let scene = Scene::with(on(json!({ "server": { "accessLog": "/dev/full" } })), &[&backend.url()]);
+    let admin = address(&scene.proxy);
+    for _ in 0..20 {
+        assert_eq!(scene.ask(get("/")).text(), "a");
+    }
+    let lost = || scrape(admin).sum("cjs_proxy_access_log_dropped_lines_total", &[]);
+    wait::until("all are counted as lost", || lost() == 20.0);
+    assert_eq!(scene.proxy.count_in_log("cannot write the access log: No space left on device"), 1);
 }
 
 #[test]
