@@ -15,6 +15,16 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The status page: whole in one file, as its policy lets it load nothing.
+const PAGE: &str = include_str!("page.html");
+/// Fields of the page's head. Its style and its script run by their hashes, and no others.
+const PAGE_FIELDS: &str = concat!(
+    "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
+    "frame-ancestors 'none'; style-src 'sha256-hPSBd8siJWB+7hvuU4yJoOH8JWXtpvBBPF0jkcsA2OY='; ",
+    "script-src 'sha256-0vni6BKcsNMNahiHSXC0BMzaxWXy89Y+e7bF7pSfJXM='\r\n",
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n",
+);
+
 struct Answer {
     status: &'static str,
     kind: &'static str,
@@ -139,7 +149,9 @@ fn respond(request: &Request<'_, '_>, shown: &Shown) -> Said {
 /// What is said to a request that is not answered; `None`: it is.
 fn refusal(request: &Request<'_, '_>, shown: &Shown) -> Option<Answer> {
     let followed = shown.followed();
-    if followed.token.as_deref().is_some_and(|token| !is_authorized(request.headers, token)) {
+    // It holds no data, and asks for the token itself.
+    let is_page = request.path.is_some_and(|target| target == "/" || target.starts_with("/?"));
+    if !is_page && followed.token.as_deref().is_some_and(|token| !is_authorized(request.headers, token)) {
         let more = "WWW-Authenticate: Bearer\r\n";
         let answer = Answer::text("401 Unauthorized", "a token is needed: Authorization: Bearer …");
         return Some(Answer { more, ..answer });
@@ -153,6 +165,12 @@ fn refusal(request: &Request<'_, '_>, shown: &Shown) -> Option<Answer> {
 
 fn at_once(path: &str, shown: &Shown) -> Answer {
     match path {
+        "/" => Answer {
+            status: "200 OK",
+            kind: "text/html; charset=utf-8",
+            body: PAGE.into(),
+            more: PAGE_FIELDS,
+        },
         "/healthz" => Answer::text("200 OK", "ok"),
         "/readyz" => match shown.board.view().readiness() {
             Ok(()) => Answer::text("200 OK", "ok"),
@@ -168,7 +186,7 @@ fn at_once(path: &str, shown: &Shown) -> Answer {
         "/api/v1/limits" => Answer::json(json::limits(&shown.board.view(), shown.followed().limits.as_ref())),
         _ => Answer::text(
             "404 Not Found",
-            "there are /healthz, /readyz, /metrics and /api/v1/ with cores, limits, frontends and backends",
+            "there are /, /healthz, /readyz, /metrics and /api/v1/ with cores, limits, frontends and backends",
         ),
     }
 }
@@ -189,6 +207,10 @@ fn is_same(given: &[u8], expected: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use ring::digest::{SHA256, digest};
+
     use super::*;
     use crate::admin::Followed;
     use crate::board::Board;
@@ -216,7 +238,7 @@ mod tests {
             ("GET /metrics HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"),
             ("GET /api/v1/cores HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"),
             ("GET /api/v1/limits HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"),
-            ("GET / HTTP/1.1", "HTTP/1.1 404 Not Found\r\n"),
+            ("GET /index.html HTTP/1.1", "HTTP/1.1 404 Not Found\r\n"),
             ("GET /metrics/ HTTP/1.1", "HTTP/1.1 404 Not Found\r\n"),
             ("POST /metrics HTTP/1.1", "HTTP/1.1 405 Method Not Allowed\r\n"),
             ("GET /metrics HTTP/3.1", "HTTP/1.1 400 Bad Request\r\n"),
@@ -226,6 +248,27 @@ mod tests {
             assert!(answer.starts_with(start), "{line}: {answer}");
         }
         assert!(ask("HEAD /healthz HTTP/1.1\r\n\r\n", None).ends_with("Connection: close\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_page_is_open_and_may_do_what_it_has_to() {
+        for token in [None, Some("s3cret")] {
+            let answer = ask("GET / HTTP/1.1\r\n\r\n", token);
+            let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n"),
+                "{head}"
+            );
+            for (element, part) in [("style", "style-src"), ("script", "script-src")] {
+                let inside = page.split(&format!("<{element}>")).nth(1).unwrap();
+                let text = inside.split(&format!("</{element}>")).next().unwrap();
+                let hash = STANDARD.encode(digest(&SHA256, text.as_bytes()));
+                assert!(head.contains(&format!("{part} 'sha256-{hash}'")), "{part}: its hash is {hash} now");
+            }
+        }
+        assert!(ask("GET /?a HTTP/1.1\r\n\r\n", Some("s3cret")).starts_with("HTTP/1.1 200"));
+        assert!(ask("GET // HTTP/1.1\r\n\r\n", Some("s3cret")).starts_with("HTTP/1.1 401"));
+        assert!(ask("POST / HTTP/1.1\r\n\r\n", Some("s3cret")).starts_with("HTTP/1.1 405"));
     }
 
     #[test]
