@@ -4,7 +4,7 @@ default:
 
 # Runs the tests of the whole workspace; installs redis-server and the clients they ask with when they are missing.
 test *ARGS:
-    .ci/packages redis-server curl openssl nghttp h2load sslscan python3 python3-venv
+    .ci/packages redis-server curl openssl nghttp h2load sslscan python3 python3-venv chromium chromedriver
     cargo test --workspace --locked --profile quick {{ ARGS }}
 
 # Formats the code.

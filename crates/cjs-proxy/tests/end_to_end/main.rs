@@ -55,6 +55,7 @@ mod routes_table_file;
 mod routing;
 mod smuggling;
 mod start_check;
+mod status_page;
 mod surveys;
 mod timeouts;
 mod tls_scan;
