@@ -23,13 +23,15 @@ class Proxy:
 
     @classmethod
     def start(
-        cls, name: str, binary: Path, redis: dict, directory: Path, rate_limit: dict | None = None, **server,
+        cls, name: str, binary: Path, redis: dict, directory: Path, rate_limit: dict | None = None, admin: dict | None = None,
+        **server,
     ) -> "Proxy":
-        """Starts it with these settings of `redis`, of `rateLimit` where there are any, and of `server` beside or in the
-        place of its own."""
+        """Starts it with these settings of `redis`, of `rateLimit` and `admin` where there are any, and of `server` beside
+        or in the place of its own."""
         config = directory / f"{name}.json"
         server = {"port": 0, "bind": "127.0.0.1", "workers": CORES, "accessLog": None} | server
-        settings = {"server": server, "redis": redis} | ({"rateLimit": rate_limit} if rate_limit else {})
+        settings = {"server": server, "redis": redis}
+        settings |= {name: more for name, more in [("rateLimit", rate_limit), ("admin", admin)] if more}
         config.write_text(json.dumps(settings), encoding="utf-8")
         process = Process(name, [str(binary), "run", "-c", str(config)], None, directory)
         port = int(process.wait_for_line(r"listening on 127\.0\.0\.1:(\d+)\n")[1])

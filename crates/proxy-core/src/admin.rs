@@ -94,7 +94,7 @@ impl Admin {
             visitors: Vec::new(),
             rests: false,
             woken,
-            inside: Inside { shown: Arc::clone(&shown), wake: Arc::new(wake), surveys: 0 },
+            inside: Inside { shown: Arc::clone(&shown), wake: Arc::new(wake), surveys: 0, left: Vec::new() },
         };
         Builder::new().name("admin".into()).spawn(move || server.run())?;
         Ok(Self { sockets, _stop: stop, shown })
@@ -135,8 +135,10 @@ struct Inside {
     shown: Arc<Shown>,
     /// The other end of `Server::woken`.
     wake: Arc<UnixStream>,
-    /// Visitors that the cores are being asked for.
+    /// Surveys under way, of visitors that have left too.
     surveys: usize,
+    /// What is asked for those, and until when it is waited for.
+    left: Vec<(Gathering, Instant)>,
 }
 
 /// Somebody who asks.
@@ -156,6 +158,15 @@ enum State {
     Over,
 }
 
+impl Inside {
+    /// Takes down how many surveys are under way: the cores go on with one although its visitor has left.
+    fn count_surveys(&mut self, visitors: &[Visitor], now: Instant) {
+        self.left.retain_mut(|(gathering, deadline)| now < *deadline && !gathering.is_over());
+        let waiting = visitors.iter().filter(|visitor| matches!(visitor.state, State::Gathering(..)));
+        self.surveys = self.left.len() + waiting.count();
+    }
+}
+
 impl Server {
     fn run(mut self) {
         while self.stopped.is_some() || !self.visitors.is_empty() {
@@ -165,7 +176,7 @@ impl Server {
                 self.listeners.clear();
             }
             let now = clock::now();
-            self.inside.surveys = self.visitors.iter().filter(|visitor| visitor.is_gathering()).count();
+            self.inside.count_surveys(&self.visitors, now);
             for (visitor, is_ready) in self.visitors.iter_mut().zip(ready.visitors) {
                 visitor.go_on(is_ready, now, &mut self.inside);
             }
@@ -252,15 +263,11 @@ struct Ready {
 }
 
 impl Visitor {
-    fn is_gathering(&self) -> bool {
-        matches!(self.state, State::Gathering(..))
-    }
-
     fn go_on(&mut self, is_ready: bool, now: Instant, inside: &mut Inside) {
         let is_late = now >= self.deadline;
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Gathering(gathering, query, form) => {
-                self.gather((gathering, query, form), (is_ready, is_late), now, &inside.shown)
+                self.gather((gathering, query, form), (is_ready, is_late), now, inside)
             }
             _ if is_late => State::Over,
             State::Asking(head) if is_ready => self.hear(head, now, inside),
@@ -275,15 +282,16 @@ impl Visitor {
         (mut gathering, query, form): (Gathering, Arc<Query>, Form),
         (has_left, is_late): (bool, bool),
         now: Instant,
-        shown: &Shown,
+        inside: &mut Inside,
     ) -> State {
         if has_left {
+            inside.left.push((gathering, self.deadline));
             return State::Over;
         }
         if !gathering.is_over() && !is_late {
             return State::Gathering(gathering, query, form);
         }
-        let answer = answers::of_survey(&gathering.end(query.limit), query.of, form, shown);
+        let answer = answers::of_survey(&gathering.end(query.limit), query.of, form, &inside.shown);
         self.deadline = now + ADMIN_PATIENCE;
         self.tell(answer, 0)
     }

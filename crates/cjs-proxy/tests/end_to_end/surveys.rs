@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::admin::{address, fetch, on, read, scrape};
+use crate::support::client::Client;
 use crate::support::mortal::mortal;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -124,6 +125,24 @@ fn a_core_that_gives_no_answer_is_named() {
     wait::until("one is missing", || cores().iter().filter(|core| core["missing"] == true).count() == 1);
     wait::until("another stands in for it", || cores().iter().all(|core| core["store"] == "tracking"));
     proxy.signal(Signal::SIGKILL);
+}
+
+#[test]
+fn who_asks_and_leaves_does_not_keep_the_cores_busy() {
+    let scene = Scene::with(on(json!({ "server": { "workers": 1 } })), &[]);
+    let admin = address(&scene.proxy);
+    let frontends = || fetch(admin, "/api/v1/frontends").status;
+    wait::until("it is answered", || frontends() == 200);
+    // Nobody answers for a core that hangs: what was asked of it stays under way.
+    scene.proxy.connect().send(get_from("__hook__", "/hang"));
+    scene.proxy.wait_for_log("this core stands still from now on");
+    for _ in 0..4 {
+        Client::to(admin).send("GET /api/v1/backends HTTP/1.1\r\n\r\n").finish();
+    }
+    wait::until("further ones are turned away", || frontends() == 503);
+    assert_eq!(fetch(admin, "/healthz").status, 200);
+    wait::until("they are answered again", || frontends() == 200);
+    scene.proxy.signal(Signal::SIGKILL);
 }
 
 #[test]
