@@ -163,6 +163,7 @@ def outage(page: Page) -> None:
     os.kill(page.process, signal.SIGTERM)
     said = "The proxy does not answer. What is shown is "
     page.until("it says so", lambda: page.text("trouble").startswith(said))
+    assert page.text("facts").startswith("no answer"), page.text("facts")
     page.until("it says that it tries less often", lambda: "Next try in 4 s." in page.text("trouble"))
 
 

@@ -20,8 +20,8 @@ const PAGE: &str = include_str!("page.html");
 /// Fields of the page's head. Its style and its script run by their hashes, and no others.
 const PAGE_FIELDS: &str = concat!(
     "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
-    "frame-ancestors 'none'; style-src 'sha256-hPSBd8siJWB+7hvuU4yJoOH8JWXtpvBBPF0jkcsA2OY='; ",
-    "script-src 'sha256-0vni6BKcsNMNahiHSXC0BMzaxWXy89Y+e7bF7pSfJXM='\r\n",
+    "frame-ancestors 'none'; style-src 'sha256-FYBK5zA+LYXgpYr17L0NX4kSE6OXOOpOTAFP4HMFH84='; ",
+    "script-src 'sha256-9Im4mnyPXQwGHTUBKOshHcd2OJmRde3J/i1orwlNNjY='\r\n",
     "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n",
 );
 
