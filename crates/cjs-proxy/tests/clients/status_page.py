@@ -146,6 +146,8 @@ def token(page: Page) -> None:
     """The token is asked for once, again where it is wrong, and kept in the tab."""
     dialog = page.driver.find_element(By.ID, "token-dialog")
     page.until("it asks", dialog.is_displayed)
+    page.press("wr ng", Keys.ENTER)
+    page.until("it says what a token is", lambda: "without spaces" in page.text("token-why"))
     page.press("wrong", Keys.ENTER)
     page.until("it asks again", lambda: dialog.is_displayed() and "refused" in page.text("token-why"))
     page.press("s3cret", Keys.ENTER)

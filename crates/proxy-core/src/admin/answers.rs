@@ -21,7 +21,7 @@ const PAGE: &str = include_str!("page.html");
 const PAGE_FIELDS: &str = concat!(
     "Content-Security-Policy: default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'; style-src 'sha256-FYBK5zA+LYXgpYr17L0NX4kSE6OXOOpOTAFP4HMFH84='; ",
-    "script-src 'sha256-9Im4mnyPXQwGHTUBKOshHcd2OJmRde3J/i1orwlNNjY='\r\n",
+    "script-src 'sha256-LqNs7xA/paTHissqXd3y6IUF9EUHMkXR1+b+OK0d+rU='\r\n",
     "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n",
 );
 
