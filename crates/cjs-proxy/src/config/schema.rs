@@ -278,7 +278,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Which backends are checked: those marked dead, or all"),
 
     key("admin", &[], Section(Off), Json("null"), Now,
-        "Metrics, health and readiness, see METRICS.md"),
+        "Status page, metrics, health and readiness, see METRICS.md"),
     key("admin.bind", &[], Bind, Json("\"127.0.0.1\""), Now,
         "Addresses of the admin listener"),
     key("admin.port", &[], Integer(0, 65_535), Json("null"), Now,
