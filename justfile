@@ -59,6 +59,7 @@ fuzz TARGET SECONDS:
 [private]
 bench-tools:
     .ci/packages nginx libnginx-mod-http-lua haproxy wrk h2load openssl redis-server
+    cargo build --release --locked --package proxy-core --example relay --example websocket
 
 [private]
 release:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Callable
 
-from . import scenarios
+from . import peers, scenarios
 from .scenarios import Scenario
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "lua"
@@ -42,6 +42,8 @@ class Run:
 
 def of(scenario: Scenario, port: int, seconds: int, directory: Path) -> Run:
     """The run for a scenario; `directory` is the benchmark's own, with its certificate, and takes what a run writes."""
+    if scenario.frame_bytes:
+        return _websocket(scenario, port, seconds)
     if scenario.streams:
         return _h2load(scenario, port, seconds, directory)
     if scenario.handshakes:
@@ -58,6 +60,11 @@ def _wrk(scenario: Scenario, port: int, seconds: int) -> Run:
         argv += ["-H", header]
     argv.append(f"{'https' if scenario.tls else 'http'}://127.0.0.1:{port}{scenario.path}")
     argv += ["--", *scenario.arguments] if scenario.arguments else []
+    return Run(argv, SCRIPTS, _summary)
+
+
+def _websocket(scenario: Scenario, port: int, seconds: int) -> Run:
+    argv = [str(peers.WEBSOCKET), "load", str(port), str(scenario.connections), str(seconds), str(scenario.frame_bytes)]
     return Run(argv, SCRIPTS, _summary)
 
 

@@ -30,11 +30,14 @@ def contenders(options: argparse.Namespace) -> tuple[dict[str, Path], list[str]]
     for name, binary in builds.items():
         if not binary.is_file():
             sys.exit(f"{binary} is missing: run cargo build --release, or pass --without {name}")
-    others = {"nginx", "haproxy", "nginx-lua"} - set(options.without)
+    others = {"nginx", "haproxy", "nginx-lua", "relay"} - set(options.without)
     if "nginx-lua" in others and not peers.has_lua():
         others.remove("nginx-lua")
         print("nginx-lua is left out: libnginx-mod-http-lua is not installed", file=sys.stderr)
     names = [name for name in peers.NAMES if name in builds or name in others]
+    for tool in (peers.RELAY, peers.WEBSOCKET):
+        if not tool.is_file():
+            sys.exit(f"{tool} is missing: run just bench, which builds it")
     if not names:
         sys.exit("no proxy is left to run")
     _require(["wrk", "h2load", "openssl", "nginx", *sorted(others & {"haproxy"}), *(["redis-server"] if builds else [])])

@@ -11,7 +11,12 @@ from . import scenarios
 from .process import Process, free_ports
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "peers"
-NAMES = ("cjs-proxy", "cjs-proxy-b", "nginx", "haproxy", "nginx-lua")
+TOOLS = Path(__file__).resolve().parent.parent.parent / "target/release/examples"
+# Relays bytes without a look at them: the floor.
+RELAY = TOOLS / "relay"
+# Echoes and sends WebSocket messages.
+WEBSOCKET = TOOLS / "websocket"
+NAMES = ("cjs-proxy", "cjs-proxy-b", "nginx", "haproxy", "nginx-lua", "relay")
 # Behind the name of a build: the same without limits.
 UNLIMITED = "-unlimited"
 # Where Debian has what nginx-lua loads.
@@ -51,6 +56,8 @@ class Site:
     """Routes that cjs-proxy keeps; otherwise as many as it does by itself."""
     limits: scenarios.Limits | None = None
     """What cjs-proxy and nginx-lua count by."""
+    logged: bool = False
+    """Whether access logs are written."""
 
 
 def make_certificate(directory: Path) -> None:
@@ -69,6 +76,7 @@ def start_backend(core: int, directory: Path) -> tuple[Process, int]:
     files = directory / "files"
     files.mkdir()
     (files / "1m").write_bytes(b"m" * scenarios.MEGABYTE)
+    (files / "10m").write_bytes(b"t" * 10 * scenarios.MEGABYTE)
     (files / "50m").write_bytes(b"M" * 50 * scenarios.MEGABYTE)
     config = _fill(
         "backend.conf", directory / "backend.conf", DIR=directory, PORT=port,
@@ -79,13 +87,25 @@ def start_backend(core: int, directory: Path) -> tuple[Process, int]:
     return backend, port
 
 
+def start_echo(core: int, directory: Path) -> tuple[Process, int]:
+    """Starts the backend of WebSocket messages; returns it with its port."""
+    (port,) = free_ports(1)
+    echo = Process("echo", [str(WEBSOCKET), "echo", str(port)], core, directory)
+    echo.wait_for_port(port)
+    return echo, port
+
+
 def start(name: str, binary: Path | None, site: Site) -> Peer:
     """Starts the named proxy; `binary` is for builds of cjs-proxy only."""
     if name == "nginx":
         return _start_nginx(name, site)
     if name == "nginx-lua":
-        peer = _start_nginx(name, site, MODULES=_lua_modules(), LIMIT=_lua_limit(site))
-        return dataclasses.replace(peer, asks_redis=True)
+        peer = _start_nginx(name, site, MODULES=_lua_modules(), LUA=_lua_limit(site) if site.limits else _lua_look_up(site))
+        # What it looks up it does not have in its config.
+        return dataclasses.replace(peer, asks_redis=True, vhosts=peer.vhosts if site.limits else peer.plain)
+    if name == "relay":
+        (port,) = free_ports(1)
+        return _running(name, [str(RELAY), str(port), str(site.backend)], site, [port] * 3)
     if name == "haproxy":
         return _start_haproxy(site)
     return _start_cjs_proxy(name, binary, site)
@@ -108,14 +128,20 @@ def _lua_limit(site: Site) -> str:
     return f"access_by_lua_file {script};"
 
 
-def _start_nginx(name: str, site: Site, MODULES: str = "", LIMIT: str = "") -> Peer:
+def _lua_look_up(site: Site) -> str:
+    script = _fill("route.lua", site.directory / "route.lua", REDIS=site.redis)
+    return f"access_by_lua_file {script};"
+
+
+def _start_nginx(name: str, site: Site, MODULES: str = "", LUA: str = "") -> Peer:
     ports = plain, vhosts, secure = free_ports(3)
     names = "".join(f"server_name {host};\n" for host in scenarios.VHOSTS.names)
     (site.directory / "nginx-names.conf").write_text(names, encoding="ascii")
     config = _fill(
         "nginx.conf", site.directory / f"{name}.conf", DIR=site.directory, NAME=name, PLAIN=plain, VHOSTS=vhosts,
         SECURE=secure, CERTIFICATE=site.certificates / scenarios.CERTIFICATE, KEY=site.certificates / scenarios.KEY,
-        BACKEND=site.backend, USER=_user(), MODULES=MODULES, LIMIT=LIMIT,
+        BACKEND=site.backend, USER=_user(), MODULES=MODULES, LUA=LUA,
+        LOG=f"{site.directory}/{name}-access.log combined buffer=64k flush=1s" if site.logged else "off",
     )
     return _running(name, _nginx(config), site, ports)
 
@@ -127,6 +153,7 @@ def _start_haproxy(site: Site) -> Peer:
     config = _fill(
         "haproxy.cfg", site.directory / "haproxy.cfg", DIR=site.directory, PLAIN=plain, VHOSTS=vhosts,
         SECURE=secure, PAIR=site.certificates / scenarios.PAIR, BACKEND=site.backend,
+        LOG="log stdout format raw local0" if site.logged else "", LOGGED="log global\n    option httplog" if site.logged else "",
     )
     return _running("haproxy", ["haproxy", "-db", "-f", str(config)], site, ports)
 
@@ -138,7 +165,7 @@ def _start_cjs_proxy(name: str, binary: Path, site: Site) -> Peer:
             "port": 0,
             "bind": "127.0.0.1",
             "workers": 1,
-            "accessLog": str(site.directory / f"{name}-access.log"),
+            "accessLog": str(site.directory / f"{name}-access.log") if site.logged else None,
             "maxSockets": 512,
             "https": {
                 "port": 0,

@@ -54,6 +54,8 @@ class Bench:
         peers.make_certificate(self.directory)
         backend, self.backend_port = peers.start_backend(self.cores.others, self.directory)
         self._helpers.append(backend)
+        echo, self.echo_port = peers.start_echo(self.cores.others, self.directory)
+        self._helpers.append(echo)
         self.redis_port, self._routed_to, self._redis = None, None, None
         if self._builds:
             self._redis, self.redis_port = store.start(self.cores.others, self.directory)
@@ -61,7 +63,7 @@ class Bench:
 
     def start(
         self, name: str, directory: Path, backend: int | None = None, cache: int | None = None,
-        limits: scenarios.Limits | None = None,
+        limits: scenarios.Limits | None = None, logged: bool = False,
     ) -> Peer:
         """Starts a proxy with its files in the directory, in front of the backend or of another port."""
         backend = backend or self.backend_port
@@ -70,19 +72,23 @@ class Bench:
             self._routed_to = backend
         if name.endswith(peers.UNLIMITED):
             limits = None
-        site = Site(self.cores.proxy, directory, backend, self.directory, self.redis_port, cache, limits)
+        site = Site(self.cores.proxy, directory, backend, self.directory, self.redis_port, cache, limits, logged)
         return peers.start(name, self._builds.get(name.removesuffix(peers.UNLIMITED)), site)
 
     def contenders(self, scenario: Scenario, names: list[str]) -> list[str]:
         """Those of the proxies that the scenario is for; where it limits, the first build without limits besides."""
         if scenario.limits and self._builds:
-            subject, *others = names
+            subject, *others = (name for name in names if name != "relay")
             return [subject, subject + peers.UNLIMITED, *others]
-        return [name for name in names if name in self._builds or self._is_for_others(scenario, name)]
+        return [name for name in names if name in self._builds or self._is_for(scenario, name)]
 
-    def _is_for_others(self, scenario: Scenario, name: str) -> bool:
-        # nginx-lua is there to count, which takes Redis.
-        return not scenario.live_routes and name != "nginx-lua"
+    def _is_for(self, scenario: Scenario, name: str) -> bool:
+        if name == "nginx-lua":
+            return scenario.live_routes and bool(self._builds)
+        if name == "relay":
+            # It knows neither hosts nor what is inside.
+            return not (scenario.hosts or scenario.tls or scenario.logged)
+        return not scenario.live_routes
 
     def counted(self, scenario: Scenario, peer: Peer) -> counting.Reading | None:
         """What Redis has done so far, where the scenario is about requests that are counted in it."""
@@ -132,9 +138,11 @@ def _round(bench: Bench, scenario: Scenario, order: list[str], plan: Plan, direc
     running: list[Peer] = []
     try:
         for name in order:
-            running.append(bench.start(name, directory, limits=scenario.limits))
-        checker = load.Checker(scenario, bench.backend_port, bench.directory)
-        for peer in running:
+            backend = bench.echo_port if scenario.frame_bytes else None
+            running.append(bench.start(name, directory, backend, limits=scenario.limits, logged=scenario.logged))
+        # What is sent back to it the load compares itself.
+        checker = None if scenario.frame_bytes else load.Checker(scenario, bench.backend_port, bench.directory)
+        for peer in running if checker else []:
             checker.check(peer.name, peer.port(scenario), peer.tells_of_limit)
         return {peer.name: _turn(bench, scenario, peer, plan) for peer in running}
     finally:

@@ -72,8 +72,12 @@ class Scenario:
     streams: int = 0
     """Of HTTP/2 at once on each connection; 0: HTTP/1.1."""
     live_routes: bool = False
-    """About routes in a store: for builds of cjs-proxy alone, which have asked for every host beforehand."""
+    """About routes in a store: for builds of cjs-proxy, which have asked for every host beforehand, and nginx-lua."""
     changes_per_second: int = 0
+    logged: bool = False
+    """Every proxy writes an access log to a file; otherwise none does."""
+    frame_bytes: int = 0
+    """Of WebSocket messages, each of which comes back before the next is sent; 0: requests."""
     limits: Limits | None = None
     """Counted by builds of cjs-proxy and by nginx-lua; the first build takes part a second time without them."""
     addresses: int = 0
@@ -91,6 +95,13 @@ ALL = {
             about="1 KB answers, 64 keep-alive clients, one host",
             path="/1k",
             answer_bytes=len(KILOBYTE),
+        ),
+        Scenario(
+            name="small-logged",
+            about="as small, each request a line in an access log",
+            path="/1k",
+            answer_bytes=len(KILOBYTE),
+            logged=True,
         ),
         Scenario(
             name="vhosts",
@@ -135,11 +146,34 @@ ALL = {
             body_bytes=10240,
         ),
         Scenario(
+            name="post100k",
+            about="POST of 100 KB, short answers, 64 keep-alive clients",
+            path="/post",
+            answer_bytes=len(POSTED),
+            script="post.lua",
+            arguments=("102400",),
+            body_bytes=102400,
+        ),
+        Scenario(
             name="body1m",
             about="1 MB answers, 16 keep-alive clients",
             path="/1m",
             answer_bytes=MEGABYTE,
             connections=16,
+        ),
+        Scenario(
+            name="body10m",
+            about="10 MB answers, 8 keep-alive clients",
+            path="/10m",
+            answer_bytes=10 * MEGABYTE,
+            connections=8,
+        ),
+        Scenario(
+            name="websocket",
+            about="WebSocket messages of 200 bytes that are sent back, 64 connections",
+            path="/socket",
+            answer_bytes=200,
+            frame_bytes=200,
         ),
         Scenario(
             name="newconn",

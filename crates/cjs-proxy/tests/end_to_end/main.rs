@@ -16,6 +16,7 @@ mod checkers;
 mod connection_limits;
 mod connections;
 mod cores;
+mod dashboards;
 mod dead_backends;
 mod deaths;
 mod debug_headers;

@@ -52,6 +52,25 @@ impl Metrics {
         found.iter().map(|sample| sample.2).sum()
     }
 
+    /// Names of all samples.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        let of = |family: &Family| -> Vec<_> {
+            family.samples.iter().map(|(suffix, ..)| family.name.clone() + suffix).collect()
+        };
+        self.families.iter().flat_map(of).collect()
+    }
+
+    /// Labels of all samples with their values.
+    pub(crate) fn labels(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut found = BTreeMap::<_, BTreeSet<_>>::new();
+        let samples = self.families.iter().flat_map(|family| &family.samples);
+        for label in samples.flat_map(|(_, labels, _)| labels) {
+            let (name, value) = label.split_once('=').unwrap();
+            found.entry(name.into()).or_default().insert(value.trim_matches('"').into());
+        }
+        found
+    }
+
     /// A row of docs/METRICS.md for each metric.
     pub(crate) fn rows(&self) -> Vec<String> {
         let row = |family: &Family| {
