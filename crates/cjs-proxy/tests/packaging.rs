@@ -1,0 +1,60 @@
+//! What a package holds besides the binary: files that have to agree with it and with each other.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn deployed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/deploy").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(deployed(name)).unwrap()
+}
+
+/// What the unit says for `key`, which stands once.
+fn of_unit(key: &str) -> String {
+    let unit = text("cjs-proxy.service");
+    let mut values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let value = values.next().unwrap_or_else(|| panic!("no {key}"));
+    assert_eq!(values.next(), None, "{key}");
+    value.to_owned()
+}
+
+/// The config in force by that file, of which nothing is to be said but to who runs the test as root.
+fn checked(config: &Path) -> serde_json::Value {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_cjs-proxy"));
+    let Output { status, stdout, stderr } = check.arg("check").arg("-c").arg(config).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{said}");
+    assert_eq!(said.lines().find(|line| !line.contains("the process is root")), None);
+    serde_json::from_slice(&stdout).unwrap()
+}
+
+#[test]
+fn the_shipped_config_is_in_order() {
+    let config = checked(&deployed("config.json"));
+    assert_eq!(config["server"]["port"], 80);
+    assert_eq!(config["admin"]["bind"], "127.0.0.1");
+    assert_eq!(config["server"]["accessLog"], "/var/log/cjs-proxy/access.log");
+}
+
+#[test]
+fn systemd_waits_longer_than_a_drain() {
+    let stop: f64 = of_unit("TimeoutStopSec").parse().unwrap();
+    for config in [deployed("config.json"), deployed("../config_prod.json")] {
+        let drain = checked(&config)["server"]["gracefulWait"].as_f64().unwrap();
+        assert!(drain + 10.0 <= stop, "{}: {drain} s, {stop} s", config.display());
+    }
+}
+
+#[test]
+fn the_log_folder_is_the_same_to_all() {
+    let folder = of_unit("LogsDirectory");
+    let (mode, user, group) = (of_unit("LogsDirectoryMode"), of_unit("User"), of_unit("Group"));
+    assert_eq!(text("cjs-proxy.tmpfiles"), format!("d /var/log/{folder} {mode} {user} {group} -\n"));
+    assert!(text("cjs-proxy.sysusers").starts_with(&format!("u {user} ")));
+    let rotation = text("cjs-proxy.logrotate");
+    assert!(rotation.starts_with(&format!("/var/log/{folder}/*.log {{")), "{rotation}");
+    assert!(rotation.contains(&format!("su {user} {group}\n")), "{rotation}");
+}
