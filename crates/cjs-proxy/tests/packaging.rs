@@ -1,8 +1,9 @@
 //! What a package holds besides the binary: files that have to agree with it and with each other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn deployed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/deploy").join(name)
@@ -57,4 +58,57 @@ fn the_log_folder_is_the_same_to_all() {
     let rotation = text("cjs-proxy.logrotate");
     assert!(rotation.starts_with(&format!("/var/log/{folder}/*.log {{")), "{rotation}");
     assert!(rotation.contains(&format!("su {user} {group}\n")), "{rotation}");
+}
+
+fn generated(form: &str) -> String {
+    let binary = env!("CARGO_BIN_EXE_cjs-proxy");
+    String::from_utf8(Command::new(binary).args(["generate", form]).output().unwrap().stdout).unwrap()
+}
+
+/// What `program` makes of `input`; `None`: this machine does not have it.
+fn through(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
+    let pipe = Stdio::piped;
+    let mut child =
+        Command::new(program).args(arguments).stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().ok()?;
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+/// Who is there reads it without a word; bash is everywhere.
+#[test]
+fn shells_and_roff_read_what_is_generated() {
+    let readers: &[(&str, &str, &[&str])] = &[
+        ("bash", "bash", &["-n"]),
+        ("zsh", "zsh", &["-n"]),
+        ("fish", "fish", &["-n"]),
+        ("man", "groff", &["-man", "-Tutf8", "-ww", "-z"]),
+        ("man", "mandoc", &["-T", "lint", "-W", "error"]),
+    ];
+    for (form, program, arguments) in readers {
+        let Some(read) = through(program, arguments, &generated(form)) else { continue };
+        let said = [read.stdout, read.stderr].concat();
+        assert!(read.status.success(), "{program}: {}", String::from_utf8_lossy(&said));
+        assert_eq!(String::from_utf8_lossy(&said), "", "{program}");
+    }
+    assert!(through("bash", &["-n"], "x() {").is_some_and(|read| !read.status.success()));
+}
+
+#[test]
+fn bash_completes_by_what_stands_before() {
+    let table = [
+        ("ro", "routes"),
+        ("routes sh", "show"),
+        ("limits sh", "show"),
+        ("-c run routes e", "export"),
+        ("routes import --pr", "--prune"),
+        ("generate b", "bash"),
+        ("run --id li", ""),
+    ];
+    for (typed, completed) in table {
+        let ask =
+            format!("COMP_WORDS=(cjs-proxy {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _cjs_proxy");
+        let script = format!("{}\n{ask}\necho \"${{COMPREPLY[*]}}\"", generated("bash"));
+        let answer = through("bash", &["--norc"], &script).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer.stdout).trim_end(), completed, "{typed}");
+    }
 }
