@@ -56,6 +56,11 @@ fuzz TARGET SECONDS:
     echo "no fuzz target {{ TARGET }} in crates/*/fuzz" >&2
     exit 1
 
+# Checks licences, bans and sources of all crates by .cargo/deny.toml; installs cargo-deny when it is missing.
+deny:
+    command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+    cargo deny --offline check licenses bans sources
+
 # Makes the Debian package, in target/debian; installs cargo-deb when it is missing.
 deb *ARGS: packaging
     command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
