@@ -1,7 +1,8 @@
 //! What a package holds besides the binary: files that have to agree with it and with each other.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -43,7 +44,7 @@ fn the_shipped_config_is_in_order() {
 #[test]
 fn systemd_waits_longer_than_a_drain() {
     let stop: f64 = of_unit("TimeoutStopSec").parse().unwrap();
-    for config in [deployed("config.json"), deployed("../config_prod.json")] {
+    for config in ["config.json", "container.json", "../config_prod.json"].map(deployed) {
         let drain = checked(&config)["server"]["gracefulWait"].as_f64().unwrap();
         assert!(drain + 10.0 <= stop, "{}: {drain} s, {stop} s", config.display());
     }
@@ -110,5 +111,55 @@ fn bash_completes_by_what_stands_before() {
         let script = format!("{}\n{ask}\necho \"${{COMPREPLY[*]}}\"", generated("bash"));
         let answer = through("bash", &["--norc"], &script).unwrap();
         assert_eq!(String::from_utf8_lossy(&answer.stdout).trim_end(), completed, "{typed}");
+    }
+}
+
+/// The command by which an image says whether it is well, told of another port.
+fn health_check(port: u16) -> std::process::ExitStatus {
+    let image = text("Dockerfile");
+    let line = image.lines().find(|line| line.starts_with("HEALTHCHECK")).unwrap();
+    let port = format!("127.0.0.1/{port}");
+    let words = line.split_once(" CMD ").unwrap().1.replace("127.0.0.1/9180", &port);
+    let words: Vec<String> = serde_json::from_str(&words).unwrap();
+    Command::new(&words[0]).args(&words[1..]).stderr(Stdio::null()).status().unwrap()
+}
+
+#[test]
+fn an_image_is_well_as_the_admin_listener_says() {
+    let container = checked(&deployed("container.json"));
+    assert_eq!(container["admin"]["port"], 9180);
+    assert!(text("Dockerfile").contains("/dev/tcp/127.0.0.1/9180 "));
+    for (answer, well) in [("200 OK", true), ("503 Service Unavailable", false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let admin = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut asked = [0; 25];
+            client.read_exact(&mut asked).unwrap();
+            client.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).unwrap();
+            String::from_utf8_lossy(&asked).into_owned()
+        });
+        assert_eq!(health_check(port).success(), well, "{answer}");
+        assert_eq!(admin.join().unwrap(), "GET /healthz HTTP/1.0\r\n\r\n");
+        assert!(!health_check(port).success(), "nobody listens any more");
+    }
+}
+
+/// What a container engine would forbid otherwise; and that no other process can be looked into.
+#[test]
+fn the_seccomp_profile_allows_io_uring() {
+    let profile: serde_json::Value = serde_json::from_str(&text("seccomp.json")).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let rules = profile["syscalls"].as_array().unwrap();
+    let allowed = |name: &str| {
+        let names =
+            |rule: &serde_json::Value| rule["names"].as_array().unwrap().iter().any(|one| one == name);
+        rules.iter().any(|rule| rule["action"] == "SCMP_ACT_ALLOW" && names(rule))
+    };
+    for name in ["io_uring_setup", "io_uring_enter", "io_uring_register", "epoll_wait", "sendmmsg"] {
+        assert!(allowed(name), "{name}");
+    }
+    for name in ["ptrace", "mount", "unshare", "bpf", "process_vm_readv", "clone3", "keyctl"] {
+        assert!(!allowed(name), "{name}");
     }
 }
