@@ -2,7 +2,6 @@
 
 mod check;
 mod demo;
-mod error_log;
 mod limits;
 mod routes;
 mod run;

@@ -19,6 +19,7 @@ mod cores;
 mod dead_backends;
 mod deaths;
 mod debug_headers;
+mod error_log;
 mod exchanges;
 mod executables;
 mod fields;
