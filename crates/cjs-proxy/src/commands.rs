@@ -2,7 +2,6 @@
 
 mod check;
 mod demo;
-mod error_log;
 mod generate;
 mod limits;
 mod routes;
