@@ -56,6 +56,31 @@ fuzz TARGET SECONDS:
     echo "no fuzz target {{ TARGET }} in crates/*/fuzz" >&2
     exit 1
 
+# Checks licences, bans and sources of all crates by .cargo/deny.toml; installs cargo-deny when it is missing.
+deny:
+    command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+    cargo deny --offline check licenses bans sources
+
+# Makes the Debian package, in target/debian; installs cargo-deb when it is missing.
+deb *ARGS: packaging
+    command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
+    cargo deb --no-build --package cjs-proxy {{ ARGS }}
+
+# Takes the Debian package through its life, in a Debian of its own that systemd boots; as root.
+deb-life *ARGS: packaging
+    .ci/packages debootstrap systemd-nspawn
+    just deb --output target/debian/package.deb
+    just deb --output target/debian/newer.deb --deb-version 1:9-1
+    benches/acceptance/package.py {{ ARGS }} target/debian/package.deb target/debian/newer.deb
+
+# Makes the man page and the completions of shells, in target/packaging.
+packaging: release
+    mkdir -p target/packaging
+    target/release/cjs-proxy generate man > target/packaging/cjs-proxy.1
+    target/release/cjs-proxy generate bash > target/packaging/cjs-proxy.bash
+    target/release/cjs-proxy generate zsh > target/packaging/_cjs-proxy
+    target/release/cjs-proxy generate fish > target/packaging/cjs-proxy.fish
+
 [private]
 bench-tools:
     .ci/packages nginx libnginx-mod-http-lua haproxy wrk h2load openssl redis-server

@@ -1,14 +1,16 @@
 //! The command line as typed, made into the command that is meant.
 
+mod generate;
 mod limits;
 mod routes;
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
 use crate::error::Failure;
 
+pub(crate) use generate::Form;
 pub(crate) use limits::LimitsCommand;
 pub(crate) use routes::{Action, Import, RoutesCommand};
 
@@ -27,13 +29,15 @@ pub(crate) enum Command {
     Routes(RoutesCommand),
     /// Look at what a client has used of its limits, or forget it.
     Limits(LimitsCommand),
+    /// Print the command line's own description.
+    Generate(Form),
     /// Print the version.
     Version,
     /// Print a text and end: `--help`.
     Print(String),
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 /// A distributed HTTP and WebSocket proxy: routes live in Redis and change without a restart.
 /// Without a command: the same as run.
 struct Arguments {
@@ -50,7 +54,7 @@ struct Arguments {
     command: Option<Subcommand>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Subcommand {
     Run(Run),
@@ -59,9 +63,10 @@ enum Subcommand {
     Upgrade(Upgrade),
     Routes(routes::Routes),
     Limits(limits::Limits),
+    Generate(generate::Generate),
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "run")]
 /// serve
 struct Run {
@@ -70,7 +75,7 @@ struct Run {
     config: Option<PathBuf>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "check")]
 /// validate the config file and print the effective config, secrets masked
 struct Check {
@@ -79,7 +84,7 @@ struct Check {
     config: Option<PathBuf>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "upgrade")]
 /// replace the executable of the running proxy without losing a connection
 struct Upgrade {
@@ -88,10 +93,15 @@ struct Upgrade {
     config: Option<PathBuf>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "demo")]
 /// serve two sample backends on loopback, without Redis and without a config file
 struct Demo {}
+
+/// All commands and options there are.
+pub(crate) fn tree() -> CommandInfoWithArgs {
+    Arguments::get_args_info()
+}
 
 /// The command this process was started with.
 ///
@@ -132,6 +142,10 @@ fn meant(arguments: Arguments) -> Result<Command, Failure> {
             Err(Failure::Usage("demo takes no config file".into()))
         }
         Some(Subcommand::Demo(Demo {})) => Ok(Command::Demo),
+        Some(Subcommand::Generate(_)) if config.is_some() || dry => {
+            Err(Failure::Usage("generate takes no config file".into()))
+        }
+        Some(Subcommand::Generate(generate)) => Ok(Command::Generate(generate.form)),
         Some(Subcommand::Upgrade(_)) if dry => Err(Failure::Usage("upgrade cannot be tried dry".into())),
         Some(Subcommand::Upgrade(upgrade)) => Ok(Command::Upgrade(one(config, upgrade.config)?)),
         Some(Subcommand::Routes(_)) if dry => Err(Failure::Usage("routes cannot be tried dry".into())),
@@ -173,6 +187,8 @@ mod tests {
             (&["-c", "f", "check"], Command::Check(file("f"))),
             (&["demo"], Command::Demo),
             (&["--version"], Command::Version),
+            (&["generate", "man"], Command::Generate(Form::Man)),
+            (&["generate", "zsh"], Command::Generate(Form::Zsh)),
             (&["upgrade", "-c", "x.json"], Command::Upgrade(Some("x.json".into()))),
         ];
         for (typed, command) in table {
@@ -188,6 +204,8 @@ mod tests {
             (&["-c", "a", "upgrade", "-c", "b"], "-c stands twice; keep one"),
             (&["-c", "a", "run", "-c", "b"], "-c stands twice; keep one"),
             (&["-c", "a", "demo"], "demo takes no config file"),
+            (&["-c", "a", "generate", "man"], "generate takes no config file"),
+            (&["generate", "tcsh"], "accepted: man, bash, zsh, fish"),
             (&["serve"], "Unrecognized argument: serve"),
             (&["-c"], "No value provided for option '-c'."),
         ];

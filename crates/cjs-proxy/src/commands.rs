@@ -2,7 +2,7 @@
 
 mod check;
 mod demo;
-mod error_log;
+mod generate;
 mod limits;
 mod routes;
 mod run;
@@ -29,6 +29,10 @@ pub(crate) fn execute(command: Command) -> Result<(), Failure> {
         Command::Upgrade(file) => upgrade::upgrade(file.as_deref()),
         Command::Routes(command) => routes::routes(command),
         Command::Limits(command) => limits::limits(command),
+        Command::Generate(form) => {
+            print(generate::text(form).trim_end());
+            Ok(())
+        }
         Command::Version => {
             print(&version::line());
             Ok(())

@@ -12,6 +12,7 @@ mod https;
 mod identity;
 mod json;
 mod kind;
+mod levels;
 mod locate;
 mod pages;
 mod rate_limit;
@@ -27,6 +28,8 @@ mod written;
 use std::path::{Path, PathBuf};
 
 use proxy_core::settings::Settings;
+
+use crate::error_log::Levels;
 
 pub(crate) use assemble::Machine;
 pub(crate) use report::{Fault, Remark};
@@ -44,8 +47,8 @@ pub(crate) struct Config {
     pub(crate) effective: serde_json::Value,
     /// What to tell the operator.
     pub(crate) remarks: Vec<Remark>,
-    /// Whether the log starts at debug level.
-    pub(crate) debug: bool,
+    /// How much the error log says.
+    pub(crate) levels: Levels,
 }
 
 /// The file to use when none is named.
@@ -95,5 +98,5 @@ pub(crate) fn parse(path: &Path, text: &str, machine: Machine) -> Result<Config,
         report.difference(difference.row, difference.sentence);
     }
     let effective = effective::effective(&assembled);
-    Ok(Config { settings: assembled.settings, effective, remarks: report.remarks, debug: assembled.debug })
+    Ok(Config { settings: assembled.settings, effective, remarks: report.remarks, levels: assembled.levels })
 }

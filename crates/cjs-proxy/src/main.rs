@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod error;
+mod error_log;
 mod version;
 
 use std::io::Write;
@@ -13,7 +14,9 @@ use std::process::ExitCode;
 static ALLOCATOR: proxy_core::CountingAllocator = proxy_core::CountingAllocator;
 
 fn main() -> ExitCode {
-    match cli::command().and_then(commands::execute) {
+    let outcome = cli::command().and_then(commands::execute);
+    log::logger().flush();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A closed stderr leaves the exit code to tell.

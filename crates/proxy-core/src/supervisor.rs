@@ -199,6 +199,7 @@ fn act(event: Event, fleet: &mut Fleet, beside: &mut Companions<'_>) {
     match event {
         Event::Signal(SIGTERM | SIGINT) if fleet.is_stopping() => {
             log::warn!("told to stop a second time: stopping at once");
+            log::logger().flush();
             std::process::exit(STOPPED_TWICE);
         }
         Event::Signal(SIGTERM | SIGINT) => {

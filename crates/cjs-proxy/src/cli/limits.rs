@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::error::Failure;
 
@@ -18,7 +18,7 @@ pub(crate) struct LimitsCommand {
     pub(crate) reset: bool,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "limits")]
 /// look at what a client has used of its rate limits, or forget it
 pub(super) struct Limits {
@@ -32,14 +32,14 @@ pub(super) struct Limits {
     what: What,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum What {
     Show(Show),
     Reset(Reset),
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show")]
 /// what a client has used of each tier, with what cores have in hand for it
 struct Show {
@@ -54,7 +54,7 @@ struct Show {
     client: String,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "reset")]
 /// forget what a client has used of every tier; it is in force within a second
 struct Reset {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use crate::error::Failure;
 
@@ -35,7 +35,7 @@ pub(crate) struct Import {
     pub(crate) as_is: bool,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "routes")]
 /// look at the routes of the configured store, and change them
 pub(super) struct Routes {
@@ -49,7 +49,7 @@ pub(super) struct Routes {
     what: What,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum What {
     List(List),
@@ -60,7 +60,7 @@ enum What {
     Export(Export),
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "list")]
 /// every frontend: host, number of backends, how many are marked dead, identifier
 struct List {
@@ -72,7 +72,7 @@ struct List {
     json: bool,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "show")]
 /// what serves a host: the key that matches, its options, its backends, which are dead and why
 struct Show {
@@ -87,7 +87,7 @@ struct Show {
     host: String,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "add")]
 /// add backends to a host; a host without a frontend gets one
 struct Add {
@@ -108,7 +108,7 @@ struct Add {
     backends: Vec<String>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "remove")]
 /// remove a backend of a host, or the whole frontend
 struct Remove {
@@ -126,7 +126,7 @@ struct Remove {
     backend: Option<String>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "import")]
 /// replace hosts by those of a route table file, as export prints it
 struct ImportTyped {
@@ -147,7 +147,7 @@ struct ImportTyped {
     file: PathBuf,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "export")]
 /// print all routes as a route table file
 struct Export {

@@ -12,8 +12,8 @@ use proxy_core::supervisor::Program;
 
 use crate::config::{self, Machine};
 use crate::error::Failure;
+use crate::error_log::ErrorLog;
 
-use super::error_log::ErrorLog;
 use super::run;
 
 /// Where the demo listens unless something else does.
@@ -35,7 +35,7 @@ pub(crate) fn demo() -> Result<(), Failure> {
     let config = config::parse(Path::new("demo"), &text, Machine::here()).map_err(Failure::Config)?;
     let mut settings = config.settings;
     settings.routes = Source::Embedded(routes(&backends));
-    ErrorLog::start(config.debug);
+    ErrorLog::start(&config.levels)?;
     super::print(&invitation(port));
     let reload = || Err("demo has no config file to read again".into());
     run::serve(settings, Program { reload: &reload, control: None, build: crate::version::BUILD })

@@ -10,10 +10,13 @@ use proxy_core::settings::{
 };
 use redis_router::{Balance, CacheSettings};
 
+use crate::error_log::Levels;
+
 use super::admin::admin;
 use super::health_check::health_check;
 use super::https::https;
 use super::kind::LogTarget;
+use super::levels::levels;
 use super::rate_limit::rate_limit;
 use super::report::Report;
 use super::schema::{self, Fallback};
@@ -74,6 +77,8 @@ pub(crate) struct Assembled {
     pub(crate) store_ca: Option<PathBuf>,
     /// `server.debug`.
     pub(crate) debug: bool,
+    /// `log.level`.
+    pub(crate) levels: Levels,
 }
 
 /// Puts the settings together. Faults go to `report`; with any, the result is not to be used.
@@ -125,6 +130,7 @@ pub(crate) fn assemble(written: &Written, folder: &Path, machine: Machine, repor
         backend_ca,
         store_ca,
         debug: written.bool("server.debug"),
+        levels: levels(written),
     }
 }
 

@@ -16,6 +16,7 @@ use redis_router::{
 use serde_json::{Map, Value, json};
 
 use super::assemble::Assembled;
+use super::levels;
 
 /// What a path in an address has encoded.
 const SPECIAL_IN_PATH: &AsciiSet =
@@ -39,6 +40,7 @@ pub(crate) fn effective(assembled: &Assembled) -> Value {
     root.insert("rateLimit".into(), limit.map_or(Value::Null, rate_limit));
     let check = assembled.settings.health_check.as_ref();
     root.insert("healthCheck".into(), check.map_or(Value::Null, health_check));
+    root.insert("log".into(), json!({ "level": levels::effective(&assembled.levels) }));
     root.insert("admin".into(), settings_of_admin(assembled.settings.admin.as_ref()));
     Value::Object(root)
 }

@@ -10,6 +10,7 @@ use redis_router::Tier;
 
 use super::addresses::{self, BindAddress, SecureAddress};
 use super::json::Node;
+use super::levels;
 use super::rate_limit;
 use super::store_url::StoreUrl;
 
@@ -58,6 +59,8 @@ pub(crate) enum Kind {
     Tiers,
     /// What names a client.
     Identify,
+    /// Levels of the error log.
+    Levels,
     /// An object whose members are keys of their own.
     Section(Empty),
     /// The shape of a feature still to come, in words.
@@ -89,6 +92,7 @@ pub(crate) enum Value {
     Servers(Vec<(String, u16)>),
     Tiers(Vec<Tier>),
     Identify(Vec<settings::Identify>),
+    Levels(levels::Said),
 }
 
 /// Where the route store is.
@@ -157,6 +161,7 @@ impl Kind {
             Self::Servers(_) => "a list of \"host:port\"".into(),
             Self::Tiers => rate_limit::TIERS.into(),
             Self::Identify => rate_limit::IDENTIFY.into(),
+            Self::Levels => levels::LEVELS.into(),
             Self::Section(_) => "an object".into(),
             Self::Shape(words) => words.into(),
         }
@@ -206,6 +211,7 @@ impl Kind {
             (Self::Servers(port), Node::List(items)) => self.servers(port, items),
             (Self::Tiers, Node::Object(members)) => rate_limit::tiers(members).map(Value::Tiers),
             (Self::Identify, Node::List(items)) => rate_limit::identify(items).map(Value::Identify),
+            (Self::Levels, _) => levels::parse(node).map(Value::Levels),
             _ => Err(self.mismatch(node)),
         }
     }

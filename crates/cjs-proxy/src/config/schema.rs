@@ -6,8 +6,8 @@ use proxy_core::bounds::{HEAD_BYTES_CEILING, HEADER_FIELDS_CEILING};
 use super::kind::Empty::{Off, On};
 use super::kind::Kind;
 use super::kind::Kind::{
-    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Identify, Integer, Networks, Paths, Seconds, Secret,
-    Section, SecureBind, Servers, Shape, Store, Text, Tiers, Timeout,
+    AccessLog, Account, Bind, Bind6, Bool, Choice, Host, Identify, Integer, Levels, Networks, Paths, Seconds,
+    Secret, Section, SecureBind, Servers, Shape, Store, Text, Tiers, Timeout,
 };
 
 // No file may ask for more than the data plane can hold.
@@ -119,7 +119,7 @@ pub(crate) static KEYS: &[Key] = &[
     key("server.staticDir", &[], Text, Json("null"), Now,
         "Directory with `error_<code>.html` and `error_default.html`; `null`: the built-in pages"),
     key("server.debug", &[], Bool, Json("false"), Now,
-        "Log at debug level; the environment variable `RUST_LOG` overrides it"),
+        "Error log at debug level; `log.level` and the environment variable `RUST_LOG` override it"),
     key("server.debugHeader", &[], Bool, Json("true"), Now,
         "Whether a request with `X-Debug` gets `x-debug-*` headers in its answer: backend URL and index, identifier, frontend, times, error"),
     key("server.lruCache", &[], Section(On), Words("on"), Now,
@@ -285,6 +285,9 @@ pub(crate) static KEYS: &[Key] = &[
         "Port of those that name none. 0: a free one, printed at start; `null`: the listener is off"),
     key("admin.token", &[], Secret, Json("null"), Now,
         "Token it asks for, as `Authorization: Bearer <token>`; required unless bound to loopback. SIGHUP changes it"),
+
+    key("log.level", &[], Levels, Words("`\"info\"`; `\"debug\"` with `server.debug`"), Now,
+        "How much the error log says, of everything or by area; `RUST_LOG` overrides it"),
 
     key("user", &[], Account, Json("null"), AsRoot,
         "User the process becomes after binding; `root` stays root"),

@@ -15,6 +15,7 @@ use super::Machine;
 use super::addresses::{BindAddress, SecureAddress};
 use super::json::Node;
 use super::kind::{self, Empty, Kind, LogTarget, Refusal, StoreAddress, Value};
+use super::levels;
 use super::report::Report;
 use super::schema::{self, Availability, Fallback, Key};
 use super::suggest;
@@ -228,6 +229,13 @@ impl Written {
     pub(crate) fn identify(&self, path: &'static str) -> Vec<Identify> {
         let Value::Identify(sources) = self.value(path) else { panic!("{path} names no client") };
         sources
+    }
+
+    pub(crate) fn levels_if_set(&self, path: &'static str) -> Option<&levels::Said> {
+        match self.set(path)? {
+            Value::Levels(said) => Some(said),
+            _ => panic!("{path} names no levels"),
+        }
     }
 
     pub(crate) fn networks(&self, path: &'static str) -> Vec<IpNet> {

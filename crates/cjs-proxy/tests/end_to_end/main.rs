@@ -20,6 +20,7 @@ mod dashboards;
 mod dead_backends;
 mod deaths;
 mod debug_headers;
+mod error_log;
 mod exchanges;
 mod executables;
 mod fields;
