@@ -11,7 +11,7 @@ use crate::support::proxy::{Proxy, merge};
 use crate::support::redis::Redis;
 use crate::support::scene::{SITE, Scene, get, get_from};
 use crate::support::secure_scene::Certificates;
-use crate::support::wait;
+use crate::support::{programs, python, wait};
 
 #[test]
 fn requests_are_counted_exactly_over_all_cores() {
@@ -35,6 +35,7 @@ fn requests_are_counted_exactly_over_all_cores() {
     assert_eq!(seen.sum("cjs_proxy_request_duration_seconds_count", &[]), 43.0);
     assert_eq!(seen.sum("cjs_proxy_backend_duration_seconds_count", &[]), 40.0);
     assert_eq!(seen.sum("cjs_proxy_connections_total", &[]), 43.0);
+    programs::stdout(python::client("scrape.py").args([admin.port().to_string(), "43".into()]));
     wait::until("both follow routes", || scrape(admin).sum("cjs_proxy_route_store_connected", &[]) == 2.0);
 }
 

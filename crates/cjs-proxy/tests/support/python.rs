@@ -39,7 +39,7 @@ fn environment(folder: &Path) -> PathBuf {
     let is_made = fs::read(&made_of).ok() == fs::read(&list).ok();
     if is_made
         && Command::new(&python)
-            .args(["-c", "import h2, httpx, selenium"])
+            .args(["-c", "import h2, httpx, prometheus_client, selenium"])
             .output()
             .is_ok_and(|run| run.status.success())
     {
