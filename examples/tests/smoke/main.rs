@@ -7,4 +7,5 @@ mod process;
 #[path = "../../../crates/cjs-proxy/tests/support/wait.rs"]
 mod wait;
 
+mod static_table;
 mod websocket_echo;
