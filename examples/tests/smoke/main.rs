@@ -6,6 +6,8 @@ mod process;
 #[allow(dead_code, reason = "the scenarios of the proxy, whose file it is, use all of it")]
 #[path = "../../../crates/cjs-proxy/tests/support/wait.rs"]
 mod wait;
+mod wire;
 
+mod embedder;
 mod static_table;
 mod websocket_echo;
