@@ -9,5 +9,6 @@ mod wait;
 mod wire;
 
 mod embedder;
+mod monoio_backend;
 mod static_table;
 mod websocket_echo;
