@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use redis_router::{Balance, CacheSettings, LimitRules, Source};
+pub use redis_router::{Balance, CacheSettings, LimitRules, Source};
 pub use tls::{Error as Problem, Files, Pair, Place, Served, Traces, Trust};
 
 /// Everything the data plane runs by. Built once by the program, shared read-only by all cores.
@@ -63,6 +63,37 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The defaults of the program, for `addresses`, `cores` and `routes`; without HTTPS, access log, admin listener and
+    /// limit of memory. `cores` is at least 1 and at most the number of usable CPUs.
+    pub fn new(addresses: &[SocketAddr], cores: usize, routes: Source) -> Self {
+        let listened = |address: &SocketAddr| ListenAddress { address: *address, optional: false };
+        Self {
+            listen: Listen { addresses: addresses.iter().map(listened).collect(), backlog: 4096 },
+            https: None,
+            cores,
+            routes,
+            store_trust: Trust::system(),
+            route_cache: CacheSettings { rows: 100_000, max_age: None },
+            upstream: Upstream { max_sockets: 100, keep_alive: true, retries: 3, trust: Trust::system() },
+            deaths: Deaths { ttl: Duration::from_secs(30), on_500: true },
+            health_check: None,
+            balance: Balance::default(),
+            api_versions: false,
+            debug_header: true,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            rate_limit: None,
+            trusted_proxies: Vec::new(),
+            admission: Admission { proxy_protocol: false, connections: None, connections_per_ip: None },
+            pages: Pages::default(),
+            access_log: None,
+            memory: MemoryLimit { bytes: u64::MAX, interval: Duration::from_secs(5) },
+            admin: None,
+            identity: None,
+            graceful_wait: Duration::from_secs(30),
+        }
+    }
+
     /// Whether `address` is that of a trusted proxy.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -196,6 +227,22 @@ pub struct Timeouts {
     pub tunnel_idle: Option<Duration>,
 }
 
+/// Those of the program.
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |count| Some(Duration::from_secs(count));
+        Self {
+            client_header: seconds(10),
+            client_body: seconds(30),
+            client_idle: seconds(30),
+            connect: seconds(5),
+            backend_header: seconds(30),
+            backend_body: seconds(30),
+            tunnel_idle: seconds(3600),
+        }
+    }
+}
+
 /// How connections of clients are let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
@@ -220,6 +267,19 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Bytes a second that a request body must come at while it is waited for; slower: 408. `None`: any.
     pub body_rate: Option<u64>,
+}
+
+/// Those of the program.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 64 * 1024,
+            headers: 100,
+            uri_bytes: 16 * 1024,
+            body_bytes: None,
+            body_rate: None,
+        }
+    }
 }
 
 /// How much a client may ask.

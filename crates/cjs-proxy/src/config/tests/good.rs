@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_core::settings::{AccessLogFormat, Deaths, HealthCheck, Scope};
+use proxy_core::settings::{AccessLogFormat, Deaths, HealthCheck, Scope, Settings};
 use redis_router::{Balance, Deployment, Endpoint, Login, RedisSettings, Server, Source};
 use serde_json::{Value, json};
 
@@ -455,4 +455,13 @@ fn parts_of_a_redis_address_are_decoded() {
         (r#"{"driver": "redis://r#a%3Ab%25"}"#, "redis.prefix", json!("a:b%")),
         (r#"{"driver": "redis://u%40x:p@r"}"#, "redis.username", json!("u@x")),
     ]);
+}
+
+#[test]
+fn whoever_embeds_the_proxy_has_the_same_defaults() {
+    let text = r#"{"server": {"bind": "127.0.0.1", "accessLog": null}}"#;
+    let mut ours = load(text).unwrap().settings;
+    ours.memory.bytes = u64::MAX;
+    let theirs = Settings::new(&["127.0.0.1:80".parse().unwrap()], ours.cores, ours.routes.clone());
+    assert_eq!(format!("{theirs:#?}"), format!("{ours:#?}"));
 }
