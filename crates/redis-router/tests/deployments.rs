@@ -204,16 +204,7 @@ impl Watch {
     }
 
     fn settings(&self) -> RedisSettings {
-        let server = |port: &u16| Server::Tcp("127.0.0.1".into(), *port);
-        let sentinels = Sentinels {
-            addresses: self.ports.iter().map(server).collect(),
-            master_name: "main".into(),
-            login: Default::default(),
-            master_login: Default::default(),
-            db: 0,
-            tls: false,
-        };
-        RedisSettings { deployment: Deployment::Sentinel(sentinels), prefix: String::new(), sets: Vec::new() }
+        scene::watched_by(self.ports.iter().copied())
     }
 }
 

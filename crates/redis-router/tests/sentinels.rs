@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use redis_router::{Deployment, RedisSettings, Sentinels, Server};
+use redis_router::RedisSettings;
 use scene::{RedisServer, TcpDialer, eventually, scene, served, serves};
 
 /// A sentinel that names one server all the time.
@@ -72,16 +72,7 @@ fn array(parts: &[&str]) -> String {
 }
 
 fn watched_by(sentinels: &[&Scripted]) -> RedisSettings {
-    let server = |sentinel: &&Scripted| Server::Tcp("127.0.0.1".into(), sentinel.port);
-    let sentinels = Sentinels {
-        addresses: sentinels.iter().map(server).collect(),
-        master_name: "main".into(),
-        login: Default::default(),
-        master_login: Default::default(),
-        db: 0,
-        tls: false,
-    };
-    RedisSettings { deployment: Deployment::Sentinel(sentinels), prefix: String::new(), sets: Vec::new() }
+    scene::watched_by(sentinels.iter().map(|sentinel| sentinel.port))
 }
 
 #[test]

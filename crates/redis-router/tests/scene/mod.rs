@@ -15,8 +15,8 @@ use std::time::Duration;
 use monoio::io::{OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpStream, UnixStream};
 use redis_router::{
-    CacheSettings, Cached, Deployment, Dialer, Endpoint, Link, Login, RedisSettings, Route, Router, Server,
-    StoreState,
+    CacheSettings, Cached, Deployment, Dialer, Endpoint, Link, Login, RedisSettings, Route, Router,
+    Sentinels, Server, StoreState,
 };
 
 /// Longest wait for anything a test waits for.
@@ -122,6 +122,19 @@ pub fn as_user(server: &RedisServer, username: Option<&str>, password: &str) -> 
 /// One server for everything, no prefix.
 pub fn single(endpoint: Endpoint) -> RedisSettings {
     RedisSettings { deployment: Deployment::Single(endpoint), prefix: String::new(), sets: Vec::new() }
+}
+
+/// The master called main, as the sentinels at these ports know it.
+pub fn watched_by(ports: impl Iterator<Item = u16>) -> RedisSettings {
+    let sentinels = Sentinels {
+        addresses: ports.map(|port| Server::Tcp("127.0.0.1".into(), port)).collect(),
+        master_name: "main".into(),
+        login: Default::default(),
+        master_login: Default::default(),
+        db: 0,
+        tls: false,
+    };
+    RedisSettings { deployment: Deployment::Sentinel(sentinels), prefix: String::new(), sets: Vec::new() }
 }
 
 /// A port that stays free while its server is away: below those that the system gives to outgoing connections.
