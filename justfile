@@ -23,6 +23,12 @@ demo:
 bench *ARGS: bench-tools release
     benches/run.py {{ ARGS }}
 
+# Counts the instructions of one request's pure path, and fails where they have grown by more than a twentieth.
+instructions *ARGS:
+    .ci/packages valgrind python3
+    cargo build --release --locked --package proxy-core --example pure_path
+    benches/instructions.py {{ ARGS }}
+
 # Times a warm look-up of a route, and fails where one allocates. NAME: only those whose name holds it.
 bench-look-up *NAME:
     .ci/packages redis-server

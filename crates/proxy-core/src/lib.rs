@@ -52,6 +52,8 @@ mod metrics;
 mod pace;
 mod pick;
 pub mod proxy_header;
+#[doc(hidden)]
+pub mod pure_path;
 mod readiness;
 mod refusals;
 mod relay;

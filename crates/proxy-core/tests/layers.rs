@@ -88,6 +88,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "pace",
             "pick",
             "proxy_header",
+            "pure_path",
             "reload",
             "settings",
             "sticky",
