@@ -199,7 +199,7 @@ impl Server {
         polled.extend(self.visitors.iter().map(|visitor| {
             let events = match visitor.state {
                 State::Asking(_) => PollFlags::POLLIN,
-                // That it hangs up is told in any case.
+                // A reset is told in any case. Who only ends its own side waits for the answer.
                 State::Gathering(..) => PollFlags::empty(),
                 State::Answering(..) | State::Over => PollFlags::POLLOUT,
             };
@@ -318,7 +318,8 @@ impl Visitor {
                 inside.surveys += 1;
                 self.deadline = now + SURVEY_PATIENCE;
                 let query = Arc::new(query);
-                let gathering = Gathering::begin(&inside.shown.board, &query, &inside.wake);
+                let asked = (&*inside.shown.board, &inside.wake);
+                let gathering = Gathering::begin(asked, &query, self.deadline);
                 State::Gathering(gathering, query, form)
             }
             None if head.len() > ADMIN_HEAD_BYTES => State::Over,

@@ -194,8 +194,10 @@ pub(crate) const ADMIN_BACKLOG: u32 = 128;
 pub(crate) const SURVEY_PATIENCE: Duration = Duration::from_secs(3);
 /// Requests for that at once; more are turned away, as each costs the cores a walk over their routes.
 pub(crate) const SURVEYS: usize = 4;
-/// Routes that a core looks at in one step of it, in about a quarter of a millisecond.
+/// Routes and backends that a core looks at in one step of it, in about a quarter of a millisecond.
 pub(crate) const SURVEY_STEP: usize = 1_000;
+/// Backends that one core tells of in one of them, over all frontends: some fifteen megabytes.
+pub(crate) const SURVEY_BACKENDS: usize = 100_000;
 /// Marks of which the store is asked for the reason, in one of them.
 pub(crate) const SURVEY_REPORTS: usize = 100;
 /// What is told of at most in one of them, and unless more is asked for.

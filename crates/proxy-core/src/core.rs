@@ -178,9 +178,9 @@ fn take_message(core: &Core, listeners: &RefCell<Vec<Rc<Listener>>>, message: Me
         }
         Message::Settings(settings) => core.change_rules(settings),
         Message::Survey(query, asker) => {
-            let number = asker.core;
-            let tell = move |part| asker.tell(part);
-            monoio::spawn(survey::carry_out(core.router.clone(), query, number, tell));
+            let of = (asker.core, asker.until);
+            let survey = survey::carry_out(core.router.clone(), query, of, move |part| asker.tell(part));
+            monoio::spawn(conn::contain_panic(survey));
         }
         Message::Drain { hurry } => {
             core.draining.set(true);

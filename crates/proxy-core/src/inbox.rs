@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use redis_router::Table;
 
@@ -38,6 +39,8 @@ pub(crate) enum Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) core: usize,
+    /// When nobody waits for it any more.
+    pub(crate) until: Instant,
     pub(crate) parts: SyncSender<Part>,
     /// Woken at each answer. Does not block.
     pub(crate) wake: Arc<UnixStream>,

@@ -132,8 +132,14 @@ impl Output {
         for message in messages {
             match message {
                 Message::End => return,
-                Message::Reopen => self.reopen(),
-                Message::Retarget(target) => self.retarget(&target),
+                Message::Reopen => {
+                    failing = false;
+                    self.reopen();
+                }
+                Message::Retarget(target) => {
+                    failing = false;
+                    self.retarget(&target);
+                }
                 Message::Lines { mut lines, give_back, lost } => {
                     failing = self.write_batch(&lines, &lost, failing);
                     lines.clear();

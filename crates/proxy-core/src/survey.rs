@@ -1,13 +1,14 @@
 //! What one core knows of frontends, or of backends over all of them, put together for people in small steps between its
 //! requests. Knows neither who asks nor how it is shown.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet, btree_map};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use redis_router::{Backend, Frontend, Health, Report, Route, Router, StoreState};
+use redis_router::{Backend, Frontend, Health, Route, Router, StoreState};
 
-use crate::bounds::{SURVEY_REPORTS, SURVEY_STEP, TURN_BREATH};
+use crate::bounds::{SURVEY_BACKENDS, SURVEY_REPORTS, SURVEY_STEP, TURN_BREATH};
 use crate::clock;
 use crate::memory::uncounted;
 
@@ -116,20 +117,26 @@ pub(crate) struct SeenBackend {
 /// What a mark says; empty where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Unix seconds; `None`: no mark, or one that somebody has to take back.
-    pub(crate) until: Option<u64>,
+    /// Unix seconds; `u64::MAX`: until somebody takes it back. `None`: no mark.
+    until: Option<u64>,
     pub(crate) why: Option<Box<str>>,
 }
 
 impl Mark {
     fn of(route: &Route, backend: &Backend, now: u64) -> Self {
-        let held = route.held(backend).unwrap_or_default();
+        let Some(held) = route.held(backend) else { return Self::default() };
         // Rounded up: it is not over before.
-        let until = held.left.map(|left| now + left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        Self { until, why: held.why }
+        let seconds = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let until = held.left.map_or(u64::MAX, |left| now.saturating_add(seconds(left)));
+        Self { until: Some(until), why: held.why }
     }
 
-    /// Adds what another says of the same backend.
+    /// When it is over, in Unix seconds; `None`: there is none, or it has no end.
+    pub(crate) fn end(&self) -> Option<u64> {
+        self.until.filter(|&until| until < u64::MAX)
+    }
+
+    /// Adds what another says of the same backend: the longer counts.
     pub(crate) fn join(&mut self, other: Self) {
         self.until = self.until.max(other.until);
         self.why = self.why.take().or(other.why);
@@ -143,23 +150,47 @@ struct Search<'a> {
     /// Where frontends that match stand; each is counted once, however many hosts it serves.
     counted: HashSet<*const Frontend, foldhash::fast::RandomState>,
     frontends: BTreeMap<Box<str>, SeenFrontend>,
-    backends: HashMap<Box<str>, SeenBackend, foldhash::fast::RandomState>,
+    /// Backends that those have together.
+    told: usize,
+    /// All there are. A tree: a table would have to move as a whole when it grows.
+    backends: BTreeMap<Box<str>, SeenBackend>,
 }
 
-/// Asks `router`, the one of the core number `core`, and has `tell` told. May be dropped at any time.
-pub(crate) async fn carry_out(router: Router, query: Arc<Query>, core: usize, tell: impl FnOnce(Part)) {
-    let mut search = uncounted(|| Search::new(&query));
+/// Asks `router`, the one of the core number `core`, and has `tell` told, unless that takes until `until`. May be dropped at
+/// any time.
+pub(crate) async fn carry_out(
+    router: Router,
+    query: Arc<Query>,
+    (core, until): (usize, Instant),
+    tell: impl FnOnce(Part),
+) {
+    if let Some((matching, mut found)) = look(&router, &query, until).await {
+        explain(&router, &mut found).await;
+        uncounted(|| {
+            tell(Part { core, store: router.state(), hosts: router.known_hosts(), matching, found })
+        });
+    }
+    uncounted(|| drop(query));
+}
+
+/// How many match, and those that are told of; `None`: nobody waits for it any more.
+async fn look(router: &Router, query: &Query, until: Instant) -> Option<(usize, Found)> {
+    let mut search = uncounted(|| Search::new(query));
     let mut next = Some(0);
     while let Some(from) = next {
         next = uncounted(|| router.known(from, SURVEY_STEP, |route| search.look_at(route)));
         monoio::time::sleep(TURN_BREATH).await;
+        if clock::now() >= until {
+            uncounted(|| drop(search));
+            return None;
+        }
     }
-    let (matching, mut found) = uncounted(|| search.end());
-    explain(&router, &mut found).await;
-    uncounted(|| {
-        tell(Part { core, store: router.state(), hosts: router.known_hosts(), matching, found });
-        drop(query);
-    });
+    let mut outcome = uncounted(|| search.end());
+    while outcome.is_incomplete() {
+        uncounted(|| outcome.go_on(query));
+        monoio::time::sleep(TURN_BREATH).await;
+    }
+    Some((outcome.matching, outcome.found))
 }
 
 impl<'a> Search<'a> {
@@ -169,15 +200,18 @@ impl<'a> Search<'a> {
             now: clock::unix_seconds(),
             counted: HashSet::default(),
             frontends: BTreeMap::new(),
-            backends: HashMap::default(),
+            told: 0,
+            backends: BTreeMap::new(),
         }
     }
 
-    fn look_at(&mut self, route: &Rc<Route>) {
+    /// Takes a route into account. Returns what that took, in backends.
+    fn look_at(&mut self, route: &Rc<Route>) -> usize {
         match self.query.of {
             Of::Frontends => self.look_at_frontend(route),
             Of::Backends => self.look_at_backends(route),
         }
+        route.frontend.backends.len()
     }
 
     fn look_at_frontend(&mut self, route: &Rc<Route>) {
@@ -193,10 +227,14 @@ impl<'a> Search<'a> {
         let seen = SeenFrontend::of(route, self.now);
         match self.frontends.get_mut(&frontend.key) {
             Some(before) => before.join(seen),
-            None => drop(self.frontends.insert(frontend.key.clone(), seen)),
+            None => {
+                self.told += seen.backends.len();
+                self.frontends.insert(frontend.key.clone(), seen);
+            }
         }
-        if self.frontends.len() > self.query.limit {
-            self.frontends.pop_last();
+        while self.frontends.len() > self.query.limit || self.told > SURVEY_BACKENDS {
+            let Some((_, last)) = self.frontends.pop_last() else { break };
+            self.told -= last.backends.len();
         }
     }
 
@@ -239,26 +277,52 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn end(self) -> (usize, Found) {
-        if self.query.of == Of::Frontends {
-            return (self.counted.len(), Found::Frontends(self.frontends));
+    fn end(self) -> Outcome {
+        match self.query.of {
+            Of::Frontends => Outcome {
+                matching: self.counted.len(),
+                found: Found::Frontends(self.frontends),
+                rest: BTreeMap::new().into_iter(),
+            },
+            Of::Backends => Outcome {
+                matching: 0,
+                found: Found::Backends(BTreeMap::new()),
+                rest: self.backends.into_iter(),
+            },
         }
-        let is_wanted =
-            |seen: &SeenBackend| self.query.state.is_none_or(|state| seen.states[state as usize] > 0);
-        let mut backends: BTreeMap<_, _> =
-            self.backends.into_iter().filter(|(_, seen)| is_wanted(seen)).collect();
-        let matching = backends.len();
-        while backends.len() > self.query.limit {
-            backends.pop_last();
+    }
+}
+
+/// What a search has come to. Made and filled uncounted too.
+struct Outcome {
+    matching: usize,
+    found: Found,
+    /// Backends that are still to be gone through, by their URLs.
+    rest: btree_map::IntoIter<Box<str>, SeenBackend>,
+}
+
+impl Outcome {
+    fn is_incomplete(&self) -> bool {
+        self.rest.len() > 0
+    }
+
+    fn go_on(&mut self, query: &Query) {
+        let Found::Backends(found) = &mut self.found else { return };
+        let is_wanted = |seen: &SeenBackend| query.state.is_none_or(|state| seen.states[state as usize] > 0);
+        for (url, seen) in self.rest.by_ref().take(SURVEY_STEP).filter(|(_, seen)| is_wanted(seen)) {
+            self.matching += 1;
+            if found.len() < query.limit {
+                found.insert(url, seen);
+            }
         }
-        (matching, Found::Backends(backends))
     }
 }
 
 impl SeenBackend {
-    /// Takes the one that knows the backend in more frontends: most are the same. The mark is both's.
+    /// Takes the one that knows the backend in more frontends, or knows worse of it: most are the same. The mark is both's.
     pub(crate) fn join(&mut self, mut other: Self) {
-        if other.frontends > self.frontends {
+        let weight = |seen: &Self| (seen.frontends, seen.states[State::Dead as usize]);
+        if weight(&other) > weight(self) {
             std::mem::swap(self, &mut other);
         }
         self.mark.join(other.mark);
@@ -308,35 +372,40 @@ fn has(text: &str, search: &str) -> bool {
 async fn explain(router: &Router, found: &mut Found) {
     let mut unexplained = found.unexplained();
     unexplained.truncate(SURVEY_REPORTS);
-    let mut keys: Vec<String> = unexplained.iter().map(|(key, _, _)| key.to_string()).collect();
-    keys.dedup();
-    let names: Vec<&str> = keys.iter().map(|key| &**key).collect();
-    let reports = router.reports(&names).await;
-    let by_key: HashMap<&str, Vec<(usize, Report)>> = names.into_iter().zip(reports).collect();
+    let marks: Vec<(&str, usize)> = unexplained.iter().map(|one| (one.key, one.index)).collect();
+    let reports = router.reports(&marks).await;
+    // Both were made counted, and are dropped so.
     uncounted(|| {
-        for (key, index, mark) in unexplained {
-            let report = by_key.get(key).and_then(|all| all.iter().find(|(place, _)| *place == index));
-            mark.why = report.map(|(_, report)| report.why.as_str().into());
+        for (one, report) in unexplained.iter_mut().zip(&reports) {
+            let report = report.as_ref().filter(|report| *report.url == *one.url);
+            one.mark.why = report.map(|report| report.why.as_str().into());
         }
     });
 }
 
+/// A mark without a reason: what to ask for.
+struct Unexplained<'a> {
+    key: &'a str,
+    index: usize,
+    url: &'a str,
+    mark: &'a mut Mark,
+}
+
 impl Found {
-    /// The marks without a reason, with the frontend and the index to ask for.
-    fn unexplained(&mut self) -> Vec<(&str, usize, &mut Mark)> {
+    fn unexplained(&mut self) -> Vec<Unexplained<'_>> {
         match self {
             Self::Frontends(frontends) => frontends
                 .iter_mut()
                 .flat_map(|(key, frontend)| frontend.backends.iter_mut().map(move |seen| (key, seen)))
                 .filter(|(_, seen)| seen.state == State::Dead && seen.mark.why.is_none())
-                .map(|(key, seen)| (&**key, seen.index, &mut seen.mark))
+                .map(|(key, Seen { url, mark, index, .. })| Unexplained { key, index: *index, url, mark })
                 .collect(),
             Self::Backends(backends) => backends
-                .values_mut()
-                .filter(|seen| seen.mark.why.is_none())
-                .filter_map(|seen| {
-                    let (key, index) = seen.marked_in.as_ref()?;
-                    Some((&**key, *index, &mut seen.mark))
+                .iter_mut()
+                .filter(|(_, seen)| seen.mark.why.is_none())
+                .filter_map(|(url, SeenBackend { mark, marked_in, .. })| {
+                    let (key, index) = marked_in.as_ref()?;
+                    Some(Unexplained { key, index: *index, url, mark })
                 })
                 .collect(),
         }
@@ -365,7 +434,11 @@ mod tests {
         while let Some(from) = next {
             next = router.known(from, 2, |route| search.look_at(route));
         }
-        search.end()
+        let mut outcome = search.end();
+        while outcome.is_incomplete() {
+            outcome.go_on(query);
+        }
+        (outcome.matching, outcome.found)
     }
 
     fn query(of: Of, search: &str, state: Option<State>, limit: usize) -> Query {
@@ -407,7 +480,7 @@ mod tests {
         let states: Vec<_> =
             found["a.tld"].backends.iter().map(|seen| (seen.state, seen.mark.why.as_deref())).collect();
         assert_eq!(states, [(State::Alive, None), (State::Dead, Some("refused"))]);
-        assert!(found["a.tld"].backends[1].mark.until.is_some());
+        assert!(found["a.tld"].backends[1].mark.end().is_some());
     }
 
     #[test]
@@ -449,5 +522,14 @@ mod tests {
         joined.join(SeenFrontend { identifier: "i".into(), backends: Vec::new(), invalid: Vec::new() });
         let mark = Mark { until: Some(7), why: Some("refused".into()) };
         assert_eq!((joined.backends[0].state, &joined.backends[0].mark), (State::Dead, &mark));
+        joined.join(seen(State::Dead, None, Some(u64::MAX)));
+        assert_eq!(joined.backends[0].mark.end(), None, "no end is later than any");
+        let of_core =
+            |dead| SeenBackend { frontends: 2, states: [2 - dead, 0, dead], ..SeenBackend::default() };
+        for (first, second) in [(0, 1), (1, 0)] {
+            let mut joined = of_core(first);
+            joined.join(of_core(second));
+            assert_eq!(joined.states, [1, 0, 1], "whichever is first");
+        }
     }
 }

@@ -146,6 +146,8 @@ pub(crate) struct CoreTable {
     any: Option<Rc<Route>>,
     /// By their own key, with their own options.
     alone: Routes,
+    /// The same in the order of their keys.
+    listed: Vec<Rc<Route>>,
 }
 
 type Routes = HashMap<Box<str>, Rc<Route>, foldhash::fast::RandomState>;
@@ -160,7 +162,9 @@ impl CoreTable {
             Rc::new(Route::new(frontend, options.cloned().unwrap_or_default(), None, deaths.clone()))
         };
         for (key, frontend) in &table.frontends {
-            core.alone.insert(key.as_str().into(), route(frontend, table.options.get(key)));
+            let route = route(frontend, table.options.get(key));
+            core.listed.push(Rc::clone(&route));
+            core.alone.insert(key.as_str().into(), route);
         }
         for key in table.frontends.keys().chain(table.options.keys()) {
             let Some(frontend) = candidates(key).find_map(|candidate| table.frontend(candidate)) else {
@@ -178,14 +182,12 @@ impl CoreTable {
 
     /// Frontends in it.
     pub(crate) fn len(&self) -> usize {
-        self.alone.len()
+        self.listed.len()
     }
 
-    /// As `Router::known`.
-    pub(crate) fn show(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
-        self.alone.values().skip(from).take(places).for_each(show);
-        let next = from.saturating_add(places);
-        (next < self.alone.len()).then_some(next)
+    /// The routes of all frontends, by key, from the place `from` on.
+    pub(crate) fn routes(&self, from: usize) -> impl Iterator<Item = &Rc<Route>> {
+        self.listed.get(from..).unwrap_or_default().iter()
     }
 
     pub(crate) fn find(&self, host: &str) -> Option<Rc<Route>> {

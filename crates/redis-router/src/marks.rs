@@ -153,7 +153,9 @@ impl Marks {
                 membership => membership,
             };
             if before.url == mark.url {
-                (mark.told_ms, mark.why) = (before.told_ms, before.why.take());
+                mark.told_ms = before.told_ms;
+                // What an earlier death was for says nothing of this one.
+                mark.why = before.why.take().filter(|_| now_ms < before.end_ms());
             }
             *before = mark;
         } else {

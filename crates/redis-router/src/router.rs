@@ -219,16 +219,31 @@ impl Router {
         }
     }
 
-    /// Shows `show` the routes at the next `places` places from `from` on, and returns where to go on; `None`: that was the
-    /// end. Not all at once, as there may be a million. What changes between two calls may be shown twice, or not at all.
+    /// Shows `show` the next routes from the place `from` on, as long as what that takes is below `most`, and returns where
+    /// to go on; `None`: that was the end. Each place takes one, and what `show` says. Not all at once, as there may be a
+    /// million. What changes between two calls may be shown twice, or not at all.
     ///
     /// Of Redis those are shown that this core remembers, once for each host that was asked for; of a table all, each
     /// by its key.
-    pub fn known(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
-        match &self.routes {
-            Routes::Redis(look_up) => look_up.store.rows.borrow().show(from, places, show),
-            Routes::Table(table) => table.borrow().show(from, places, show),
-        }
+    pub fn known(
+        &self,
+        from: usize,
+        most: usize,
+        mut show: impl FnMut(&Rc<Route>) -> usize,
+    ) -> Option<usize> {
+        let (mut place, mut taken) = (from, 0);
+        let mut take = |route: Option<&Rc<Route>>| {
+            place += 1;
+            taken += 1 + route.map_or(0, &mut show);
+            taken < most
+        };
+        let is_end = match &self.routes {
+            Routes::Redis(look_up) => {
+                look_up.store.rows.borrow().answers(from).all(|answer| take(answer.as_ref()))
+            }
+            Routes::Table(table) => table.borrow().routes(from).all(|route| take(Some(route))),
+        };
+        (!is_end).then_some(place)
     }
 
     /// Hosts that this core remembers, those without a frontend included; frontends of a table.
@@ -239,11 +254,11 @@ impl Router {
         }
     }
 
-    /// Why backends of the frontends `keys` are marked dead, as whoever marked them wrote it down: for each key, by index.
-    /// Empty for a table, and where the store does not answer. May be dropped at any time.
-    pub async fn reports(&self, keys: &[&str]) -> Vec<Vec<(usize, Report)>> {
+    /// Why backends are marked dead, as whoever marked them wrote it down: for each frontend's key and index. Empty for a
+    /// table, and where the store does not answer. May be dropped at any time.
+    pub async fn reports(&self, marks: &[(&str, usize)]) -> Vec<Option<Report>> {
         match &self.routes {
-            Routes::Redis(look_up) => reports::read(&look_up.store, keys).await,
+            Routes::Redis(look_up) => reports::read(&look_up.store, marks).await,
             Routes::Table(_) => Vec::new(),
         }
     }

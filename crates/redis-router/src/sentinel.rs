@@ -48,6 +48,11 @@ impl Newest {
         now_ms >= since_ms + SENTINELS_ANEW_MS
     }
 
+    /// Nobody answers at all, so nobody lags behind either.
+    fn is_unheard(&self) {
+        self.missed_since_ms.set(None);
+    }
+
     fn believe(&self, epoch: u64) {
         self.epoch.set(epoch);
         self.missed_since_ms.set(None);
@@ -90,12 +95,14 @@ pub(crate) async fn find_master<D: Dialer>(
             Err(NoLine::Failed(reason)) => answers.push(format!("{}: {reason}", sentinel.server)),
         }
     }
-    if let Some(named) = behind
-        && store.newest_master.is_missed(store.clock.refresh())
-    {
-        store.newest_master.believe(named.epoch);
-        store.master_is(&named.server);
-        return Ok(sentinels.master(named.server));
+    match behind {
+        Some(named) if store.newest_master.is_missed(store.clock.refresh()) => {
+            store.newest_master.believe(named.epoch);
+            store.master_is(&named.server);
+            return Ok(sentinels.master(named.server));
+        }
+        Some(_) => {}
+        None => store.newest_master.is_unheard(),
     }
     Err(NoLine::Failed(format!("no sentinel names the master: {}", answers.join("; "))))
 }
@@ -318,6 +325,8 @@ mod tests {
         assert!(newest.is_told(3), "one that knows of it answers again");
         assert!(!newest.is_missed(100 + SENTINELS_ANEW_MS), "counted anew");
         assert!(newest.is_missed(100 + 2 * SENTINELS_ANEW_MS));
+        newest.is_unheard();
+        assert!(!newest.is_missed(100 + 2 * SENTINELS_ANEW_MS), "a silence of all is no lag");
         newest.believe(1);
         assert!(newest.is_told(1) && !newest.is_missed(100 + 3 * SENTINELS_ANEW_MS));
     }

@@ -94,12 +94,9 @@ impl Rows {
         self.probation.push_back(place);
     }
 
-    /// As `Router::known`.
-    pub(crate) fn show(&self, from: usize, places: usize, show: impl FnMut(&Rc<Route>)) -> Option<usize> {
-        let rest = self.rows.get(from..).unwrap_or_default();
-        let shown = &rest[..places.min(rest.len())];
-        shown.iter().filter_map(|row| row.answer.as_ref()).for_each(show);
-        (shown.len() < rest.len()).then_some(from + shown.len())
+    /// The answers from the place `from` on.
+    pub(crate) fn answers(&self, from: usize) -> impl Iterator<Item = &Answer> {
+        self.rows.get(from..).unwrap_or_default().iter().map(|row| &row.answer)
     }
 
     /// Drops every row and gives its memory back.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use super::repeats::{PERIOD, Repeats, Site};
+use super::repeats::{PERIOD, Repeats, Site, Verdict};
 use super::{clock, line};
 
 /// Bytes that wait at most: some seconds of a busy log, and little beside the memory of one core.
@@ -23,7 +23,7 @@ pub(super) struct Queue {
 struct State {
     /// With room for `BYTES_MAX`.
     lines: String,
-    /// Lines that did not fit since this was last told.
+    /// Lines that did not fit, or were not taken, since this was last told.
     lost: u64,
     repeats: Repeats,
     /// Whether the writer has lines that it has not written yet.
@@ -48,12 +48,12 @@ impl Queue {
     pub(super) fn put(&self, text: String, of: Option<(Site, Level)>, now: Instant) {
         let mut state = self.lock();
         state.tell_withheld(now);
-        if of.is_some_and(|(site, level)| !state.repeats.may_say(site, level, now)) {
-            // The writer may sleep without an end; it is to tell of this one.
-            self.filled.notify_one();
-            return;
+        match of.map_or(Verdict::Said, |(site, level)| state.repeats.count(site, level, now)) {
+            Verdict::Said => state.append(&text),
+            // The writer may sleep without an end; it is to tell of this one and those that follow.
+            Verdict::WithheldFirst => {}
+            Verdict::Withheld => return,
         }
-        state.append(&text);
         self.filled.notify_one();
     }
 
@@ -77,9 +77,12 @@ impl Queue {
         }
     }
 
-    /// What was taken is written.
-    pub(super) fn written(&self) {
-        self.lock().writing = false;
+    /// What was taken is written, but for so many lines.
+    pub(super) fn written(&self, lost: u64) {
+        let mut state = self.lock();
+        state.writing = false;
+        state.lost += lost;
+        drop(state);
         self.emptied.notify_all();
     }
 
@@ -168,7 +171,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 taken(&queue);
-                queue.written();
+                queue.written(0);
             });
             queue.wait_until_written(Duration::from_secs(60));
         });

@@ -42,34 +42,55 @@ struct Count {
 pub(super) struct Repeats {
     /// With room for `PLACES`, so that no core allocates for others.
     counts: HashMap<Site, Count>,
+    /// When the first of the periods is over; `None`: there is none.
+    first_end: Option<Instant>,
+}
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Said,
+    /// The first that is withheld of its place in the period.
+    WithheldFirst,
+    Withheld,
 }
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { counts: HashMap::with_capacity(PLACES) }
+        Self { counts: HashMap::with_capacity(PLACES), first_end: None }
     }
 }
 
 impl Repeats {
-    /// Counts a line of `site`; whether it may be said.
-    pub(super) fn may_say(&mut self, site: Site, level: Level, now: Instant) -> bool {
+    /// Counts a line of `site`.
+    pub(super) fn count(&mut self, site: Site, level: Level, now: Instant) -> Verdict {
         if self.counts.len() >= PLACES && !self.counts.contains_key(&site) {
-            return true;
+            return Verdict::Said;
         }
+        self.first_end.get_or_insert(now + PERIOD);
         let count = self.counts.entry(site).or_insert(Count { since: now, level, lines: 0 });
         count.lines = count.lines.saturating_add(1);
-        count.lines <= LINES_OF_ONE_PLACE
+        match count.lines {
+            ..=LINES_OF_ONE_PLACE => Verdict::Said,
+            lines if lines == LINES_OF_ONE_PLACE + 1 => Verdict::WithheldFirst,
+            _ => Verdict::Withheld,
+        }
     }
 
     /// Ends the periods that are over; what was withheld in them.
     pub(super) fn ended(&mut self, now: Instant) -> Vec<Withheld> {
+        if self.first_end.is_none_or(|end| now < end) {
+            return Vec::new();
+        }
         let is_over = |count: &Count| now.saturating_duration_since(count.since) >= PERIOD;
         let over = self.counts.extract_if(|_, count| is_over(count));
-        over.filter_map(|(site, count)| {
+        let withheld = over.filter_map(|(site, count)| {
             let lines = count.lines.saturating_sub(LINES_OF_ONE_PLACE);
             (lines > 0).then_some(Withheld { module: site.module, level: count.level, lines })
-        })
-        .collect()
+        });
+        let withheld = withheld.collect();
+        self.first_end = self.counts.values().map(|count| count.since + PERIOD).min();
+        withheld
     }
 
     /// Whether there is something to tell of later.
@@ -89,23 +110,27 @@ mod tests {
     #[test]
     fn a_place_says_so_much_and_the_rest_is_counted() {
         let (start, mut repeats) = (super::super::clock::now(), Repeats::default());
-        let said = (0..LINES_OF_ONE_PLACE + 7).filter(|_| repeats.may_say(site(1), Level::Warn, start));
+        let said = (0..LINES_OF_ONE_PLACE + 7)
+            .filter(|_| repeats.count(site(1), Level::Warn, start) == Verdict::Said);
         assert_eq!(said.count() as u32, LINES_OF_ONE_PLACE);
-        assert!(repeats.may_say(site(2), Level::Info, start), "another place is counted apart");
+        assert!(
+            repeats.count(site(2), Level::Info, start) == Verdict::Said,
+            "another place is counted apart"
+        );
         assert!(repeats.is_withholding());
         assert_eq!(repeats.ended(start + PERIOD - Duration::from_millis(1)), []);
         let withheld = Withheld { module: "m", level: Level::Warn, lines: 7 };
         assert_eq!(repeats.ended(start + PERIOD), [withheld]);
         assert!(!repeats.is_withholding());
-        assert!(repeats.may_say(site(1), Level::Warn, start + PERIOD), "a new period");
+        assert!(repeats.count(site(1), Level::Warn, start + PERIOD) == Verdict::Said, "a new period");
     }
 
     #[test]
     fn the_table_is_bounded() {
         let (start, mut repeats) = (super::super::clock::now(), Repeats::default());
         let places = PLACES as u32;
-        assert!((0..places + 5).all(|line| repeats.may_say(site(line), Level::Warn, start)));
+        assert!((0..places + 5).all(|line| repeats.count(site(line), Level::Warn, start) == Verdict::Said));
         assert_eq!(repeats.counts.len(), PLACES);
-        assert!(repeats.may_say(site(places), Level::Warn, start));
+        assert_eq!(repeats.count(site(places), Level::Warn, start), Verdict::Said);
     }
 }

@@ -137,7 +137,11 @@ fn who_asks_and_leaves_does_not_keep_the_cores_busy() {
     scene.proxy.connect().send(get_from("__hook__", "/hang"));
     scene.proxy.wait_for_log("this core stands still from now on");
     for _ in 0..4 {
-        Client::to(admin).send("GET /api/v1/backends HTTP/1.1\r\n\r\n").finish();
+        let mut leaving = Client::to(admin);
+        leaving.send("GET /api/v1/backends HTTP/1.1\r\n\r\n");
+        // By then it has been read: one thread does both.
+        assert_eq!(fetch(admin, "/healthz").status, 200);
+        leaving.reset();
     }
     wait::until("further ones are turned away", || frontends() == 503);
     assert_eq!(fetch(admin, "/healthz").status, 200);
@@ -148,18 +152,22 @@ fn who_asks_and_leaves_does_not_keep_the_cores_busy() {
 #[test]
 fn what_is_told_does_not_count_as_memory_of_the_cores() {
     let backend = mortal("a");
-    let scene = Scene::with(on(json!({ "server": { "workers": 1 } })), &[&backend.url()]);
-    let admin = address(&scene.proxy);
+    let scene = Scene::with(json!({}), &[&backend.url()]);
+    // It has not seen the deaths itself, so that it asks Redis why.
+    let other = scene.another_proxy(on(json!({ "server": { "workers": 1, "deadBackendTTL": 600 } })));
+    let admin = address(&other);
     for number in 0..300 {
         let host = format!("host{number}.example");
         scene.redis.route(&host, &[&host, &backend.url(), "http://127.0.0.1:1"]);
-        assert_eq!(scene.ask(get_from(&host, "/")).status, 200);
+        scene.redis.command(&format!("SADD dead:{host} 1"));
+        scene.redis.command(&format!("EXPIRE dead:{host} 600"));
+        assert_eq!(other.connect().ask(get_from(&host, "/")).status, 200);
     }
     let held = || scrape(admin).sum("cjs_proxy_core_memory_bytes", &[]);
     let ask = || {
         for of in ["frontends", "backends"].repeat(100) {
-            let told = fetch(admin, &format!("/api/v1/{of}?limit=10000&search=http")).body.len();
-            assert!(told > 200, "{told}");
+            let told = fetch(admin, &format!("/api/v1/{of}?limit=10000&search=http")).text();
+            assert!(told.contains("\"dead\""), "{told}");
         }
     };
     ask();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant;
 
 use crate::board::Board;
 use crate::inbox::{Asker, Message};
@@ -27,12 +28,16 @@ pub(super) struct Gathered {
 }
 
 impl Gathering {
-    /// Asks the cores of `board`. `wake` is written to at each answer.
-    pub(super) fn begin(board: &Board, query: &Arc<Query>, wake: &Arc<UnixStream>) -> Self {
+    /// Asks the cores of a board, which have time until then. `wake` is written to at each answer.
+    pub(super) fn begin(
+        (board, wake): (&Board, &Arc<UnixStream>),
+        query: &Arc<Query>,
+        until: Instant,
+    ) -> Self {
         // As many places as are used: a channel that grows would be the cores' memory.
         let (sender, parts) = sync_channel(board.len());
         let ask = |core| {
-            let asker = Asker { core, parts: sender.clone(), wake: Arc::clone(wake) };
+            let asker = Asker { core, until, parts: sender.clone(), wake: Arc::clone(wake) };
             Message::Survey(Arc::clone(query), asker)
         };
         let cores = board.tell(ask);

@@ -92,7 +92,7 @@ fn frontend(key: &str, frontend: &SeenFrontend, cores: &[usize]) -> Value {
             "drain": seen.drain,
             "state": seen.state.name(),
             "why": seen.mark.why,
-            "until": seen.mark.until,
+            "until": seen.mark.end(),
         })
     });
     let invalid = frontend.invalid.iter().map(|(url, why)| json!({ "url": url, "why": why }));
@@ -110,7 +110,7 @@ fn backend(url: &str, seen: &SeenBackend) -> Value {
         "url": url,
         "frontends": seen.frontends,
         "why": seen.mark.why,
-        "until": seen.mark.until,
+        "until": seen.mark.end(),
     });
     for (state, count) in State::ALL.iter().zip(seen.states) {
         told[state.name()] = count.into();

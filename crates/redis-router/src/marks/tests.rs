@@ -74,9 +74,15 @@ fn a_mark_says_until_when_and_why() {
     bench.checker = false;
     bench.ms = TTL_MS;
     assert_eq!(charge(&bench, 1), None);
+    bench.announced(1, "http://h1");
+    assert_eq!(charge(&bench, 1).unwrap().1, "refused", "the set holds it still");
+    bench.read(&[2], u64::MAX);
+    bench.ms = 4 * TTL_MS;
+    bench.announced(1, "http://h1");
+    assert_eq!(charge(&bench, 1), Some((5 * TTL_MS, String::new())), "another death has another reason");
     bench.announced(1, "http://other");
     bench.list(&["app", "http://h0", "http://other"]);
-    assert_eq!(charge(&bench, 1), Some((2 * TTL_MS, String::new())), "another died there");
+    assert_eq!(charge(&bench, 1), Some((5 * TTL_MS, String::new())), "another died there");
 }
 
 #[test]
