@@ -119,8 +119,7 @@ fn a_client_cannot_name_another_for_itself() {
     let backend = Backend::saying("fine");
     let scene = Scene::of(&backend);
     scene.redis.command("SADD deny:ip 127.0.0.1");
-    wait_for(&scene.proxy, SITE, "403");
-    assert_eq!(status_for(&scene.proxy, "192.0.2.8"), 403);
+    wait_for_status(&scene.proxy, "192.0.2.8", 403);
 }
 
 #[test]
